@@ -1,0 +1,48 @@
+package transport
+
+import (
+	"context"
+	"strings"
+
+	"github.com/essa-project/essad/sdk/status"
+)
+
+// errorEncoding is the encoding of an essad error reply; the class code follows it.
+const errorEncoding = "text/plain;essa-error="
+
+// ReplyStatus answers q with err as an error reply that Ask turns back into an error of the same class.
+func ReplyStatus(q Query, err error) error {
+	return q.ReplyError([]byte(err.Error()), errorEncoding+status.Code(err))
+}
+
+// AsError turns an error reply back into an error: one with its class if essad wrote it, an Unavailable one otherwise.
+func (e *ReplyError) AsError() error {
+	if code, ok := strings.CutPrefix(e.Encoding, errorEncoding); ok {
+		return status.FromCode(code, string(e.Payload))
+	}
+	return status.Errorf(status.Unavailable, "error reply: %s", e.Payload)
+}
+
+// Ask sends a query that one queryable is to answer with one reply, and returns that reply. Nobody answering is an
+// Unavailable error, and an error reply is returned as the error it stands for.
+func Ask(ctx context.Context, s Session, sel Selector, opts GetOptions) (Sample, error) {
+	opts.Consolidation = None
+	var (
+		got   bool
+		first Reply
+	)
+	err := s.Get(ctx, sel, opts, func(r Reply) {
+		if !got {
+			got, first = true, r
+		}
+	})
+	switch {
+	case got && first.Err != nil:
+		return Sample{}, first.Err.AsError()
+	case got:
+		return first.Sample, nil
+	case err != nil:
+		return Sample{}, err
+	}
+	return Sample{}, status.Errorf(status.Unavailable, "nobody answers on %q", sel.KeyExpr)
+}
