@@ -194,6 +194,19 @@ func FromCode(code, text string) *Error {
 	return &Error{Class: Internal, Text: fmt.Sprintf("%s (error class %q is unknown here)", text, code)}
 }
 
+// DetailSafe is the detail of an Unavailable or Overloaded error that tells that the request had no effect, so that
+// sending it again is sound whatever it does.
+const DetailSafe = "safe"
+
+// Safe marks an Unavailable or Overloaded error with DetailSafe; other errors are returned as they are.
+func Safe(err error) error {
+	var e *Error
+	if !errors.As(err, &e) || !Retryable(err) || e.Detail == DetailSafe {
+		return err
+	}
+	return &Error{Class: e.Class, Detail: DetailSafe, Text: err.Error(), cause: err}
+}
+
 // Retryable reports whether sending the same request again may succeed.
 func Retryable(err error) bool {
 	c := Of(err)

@@ -44,5 +44,5 @@ func Ask(ctx context.Context, s Session, sel Selector, opts GetOptions) (Sample,
 	case err != nil:
 		return Sample{}, err
 	}
-	return Sample{}, status.Errorf(status.Unavailable, "nobody answers on %q", sel.KeyExpr)
+	return Sample{}, status.Safe(status.Errorf(status.Unavailable, "nobody answers on %q", sel.KeyExpr))
 }
