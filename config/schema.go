@@ -1,0 +1,150 @@
+package config
+
+// Config is what one daemon is told. Each field below is a key:
+//
+//	key      its name in files; with its blocks' names and dots it is the key's path, as kvs.durability
+//	default  its value where nobody gives one; without the tag there is none, or derive.go computes it
+//	check    what a value must satisfy; checks.go has the list
+//	live     a reload changes it without a restart
+//	doc      what it is for, in a sentence or two
+//
+// A pointer is a role: it is on when its block is there. A map is a kind of labelled block: engine "wazero" {}.
+type Config struct {
+	Version int `key:"version" default:"1" doc:"Version of the file's format. Older versions are migrated while loading; a newer one is refused."`
+
+	Node    Node    `key:"node" doc:"The daemon itself: its name, folders and socket."`
+	Log     Log     `key:"log" doc:"What the daemon logs, to standard error."`
+	Metrics Metrics `key:"metrics" doc:"Figures for Prometheus."`
+
+	Routing   *Routing   `key:"routing" doc:"Role: membership, and where keys live."`
+	KVS       *KVS       `key:"kvs" doc:"Role: stores lattice values."`
+	Scheduler *Scheduler `key:"scheduler" doc:"Role: places calls and runs on executors."`
+	Executor  *Executor  `key:"executor" doc:"Role: runs functions in engines."`
+
+	Engines map[string]Plugin `key:"engine" doc:"An executor engine: a plugin that runs WebAssembly."`
+	Stores  map[string]Plugin `key:"store" doc:"A storage backend: a plugin that keeps values on disk."`
+}
+
+// Node is the daemon itself.
+type Node struct {
+	Name            string   `key:"name" check:"name" doc:"Name of this daemon, unique in the cluster. The host's name where none is given."`
+	DataDir         string   `key:"data_dir" default:"/var/lib/essad" check:"path" doc:"Folder for all that must survive: stores and caches of compiled code. It is made with mode 0700 and locked."`
+	RuntimeDir      string   `key:"runtime_dir" default:"/run/essad" check:"path" doc:"Folder for sockets; swept at start."`
+	PluginDir       string   `key:"plugin_dir" check:"path" doc:"Folder with the plugins' programs. Where none is given: ../lib/essad/plugins beside the folder of the essad program, then that folder itself."`
+	Socket          string   `key:"socket" check:"path" doc:"Unix socket on which clients reach this daemon. Where none is given: essad.sock in runtime_dir."`
+	SocketMode      Mode     `key:"socket_mode" default:"0660" check:"max=0777" doc:"Permissions of the socket, in octal: who may talk to the daemon."`
+	SocketGroup     string   `key:"socket_group" doc:"Group that owns the socket. The daemon's own where none is given."`
+	ShutdownTimeout Duration `key:"shutdown_timeout" default:"30s" check:"min=1s,max=1h" doc:"How long stopping may take in all, calls in flight included, before what is left is ended."`
+}
+
+// Log says what is logged.
+type Log struct {
+	Level  string `key:"level" default:"info" check:"oneof=trace|debug|info|warn|error" live:"true" doc:"Least level that is logged."`
+	Format string `key:"format" default:"text" check:"oneof=text|json" doc:"Form of a log line."`
+}
+
+// Metrics says where figures can be read.
+type Metrics struct {
+	Listen string `key:"listen" check:"address" doc:"Address for Prometheus to read, as 127.0.0.1:9464. Nothing listens where none is given."`
+}
+
+// Routing is the routing role.
+type Routing struct{}
+
+// Durabilities of the kvs role.
+const (
+	DurabilityMemory  = "memory"
+	DurabilityBatched = "batched"
+	DurabilitySync    = "sync"
+)
+
+// KVS is the kvs role.
+type KVS struct {
+	Store          string   `key:"store" doc:"Name of the store block that keeps the values; empty means memory only. Where not given: the store block, if there is just one."`
+	Durability     string   `key:"durability" check:"oneof=memory|batched|sync" doc:"When a write is acknowledged: in memory, in memory and on disk within 10 ms (batched), or once on disk (sync). Where not given: sync with a store, memory without."`
+	Shards         int      `key:"shards" default:"0" check:"min=0,max=1024" doc:"Parts the keys are spread over, each handled on its own; 0 means one per core."`
+	Memory         ByteSize `key:"memory" default:"256MiB" check:"min=1MiB" doc:"Values kept in memory. With a store the rest stays on disk; without one, writes beyond it are refused as overloaded."`
+	MaxKey         ByteSize `key:"max_key" default:"4KiB" check:"min=1,max=60KiB" doc:"Longest key."`
+	MaxValue       ByteSize `key:"max_value" default:"16MiB" check:"min=1KiB,max=60MiB" doc:"Largest value."`
+	WriteBuffer    ByteSize `key:"write_buffer" default:"64MiB" check:"min=1MiB" doc:"Changes on their way to the store; writers wait when it is full."`
+	CacheLease     Duration `key:"cache_lease" default:"30s" check:"min=1s,max=1h" doc:"How long an executor may serve a cached value without asking to be told of changes again."`
+	TombstoneGrace Duration `key:"tombstone_grace" default:"1h" check:"min=1s" doc:"How long it is remembered that a key was deleted, so that old copies cannot bring it back."`
+	MaxClockSkew   Duration `key:"max_clock_skew" default:"1m" check:"min=1s,max=1h" doc:"How far ahead of this daemon's clock a timestamp in a value may be; others are refused as invalid."`
+	MaxWatches     int      `key:"max_watches" default:"65536" check:"min=1" doc:"Watches and waiting reads at once."`
+}
+
+// Scheduler is the scheduler role.
+type Scheduler struct {
+	Call       SchedulerCall      `key:"call" doc:"Calls of functions."`
+	Async      SchedulerAsync     `key:"async" doc:"Calls whose result is fetched later."`
+	Completed  SchedulerCompleted `key:"completed" doc:"Calls that have ended, remembered so that a client's repeated request is answered and not run again."`
+	HotModules int                `key:"hot_modules" default:"1024" check:"min=1,max=1048576" doc:"Modules remembered per executor, to send calls where their code is compiled."`
+}
+
+// SchedulerCall bounds calls.
+type SchedulerCall struct {
+	Timeout  Duration `key:"timeout" default:"30s" check:"min=1ms,max=24h" live:"true" doc:"Time a call has where the caller names none."`
+	Attempts int      `key:"attempts" default:"2" check:"min=1,max=10" live:"true" doc:"Executors a call is sent to at most, within its time and only while it cannot have had effects."`
+	Queue    int      `key:"queue" default:"4096" check:"min=1,max=1048576" doc:"Calls that wait for an executor; beyond it calls are refused as overloaded."`
+	MaxArgs  ByteSize `key:"max_args" default:"16MiB" check:"min=1KiB,max=60MiB" doc:"Largest arguments of a call."`
+}
+
+// SchedulerAsync bounds asynchronous calls.
+type SchedulerAsync struct {
+	Queue     int      `key:"queue" default:"1024" check:"min=1,max=1048576" doc:"Asynchronous calls that are waiting or running; beyond it they are refused as overloaded."`
+	ResultTTL Duration `key:"result_ttl" default:"10m" check:"min=1s,max=168h" doc:"How long the result of an asynchronous call can be fetched."`
+}
+
+// SchedulerCompleted bounds what is remembered of ended calls.
+type SchedulerCompleted struct {
+	Calls int      `key:"calls" default:"65536" check:"min=1" doc:"Calls remembered at most."`
+	Bytes ByteSize `key:"bytes" default:"64MiB" check:"min=1KiB" doc:"Their results together."`
+	For   Duration `key:"for" default:"5m" check:"min=1s,max=24h" doc:"How long a call is remembered; longer than the longest call takes."`
+}
+
+// Executor is the executor role.
+type Executor struct {
+	Engines     []string        `key:"engines" doc:"Names of the engine blocks to use, the preferred one first. All of them where none is named."`
+	Workers     int             `key:"workers" default:"0" check:"min=0,max=4096" doc:"Calls that run at the same moment in each engine; 0 means one per core."`
+	Capacity    int             `key:"capacity" default:"4096" check:"min=1,max=1048576" doc:"Calls taken from schedulers and not ended; beyond it they are refused as overloaded."`
+	Memory      ByteSize        `key:"memory" default:"1GiB" check:"min=16MiB" doc:"Memory of all running functions together in each engine; calls wait for room."`
+	ModuleCache ByteSize        `key:"module_cache" default:"1GiB" check:"min=16MiB" doc:"Modules and their compiled code kept on disk."`
+	OutputWait  Duration        `key:"output_wait" default:"2s" check:"min=0s,max=5m" doc:"How long a slow reader may hold up a run's output before some of it is lost."`
+	StopGrace   Duration        `key:"stop_grace" default:"10ms" check:"min=1ms,max=1m" doc:"How long after its deadline a call that cannot be stopped may still run before its engine is killed."`
+	Drain       Duration        `key:"drain" default:"20s" check:"min=0s,max=1h" doc:"How long calls in flight may take when the daemon stops. Must be less than node.shutdown_timeout."`
+	Cache       ExecutorCache   `key:"cache" doc:"Values that functions read, cached beside them."`
+	Logs        ExecutorLogs    `key:"logs" doc:"Output of functions."`
+	Limits      ExecutorLimits  `key:"limits" doc:"What one call may use where its deployment names nothing else. Exceeding a limit ends that call alone."`
+}
+
+// ExecutorCache bounds the near cache.
+type ExecutorCache struct {
+	Bytes ByteSize `key:"bytes" default:"64MiB" check:"min=0" doc:"Size of the cache in each engine; 0 turns it off."`
+}
+
+// ExecutorLogs bounds the output that is kept.
+type ExecutorLogs struct {
+	Ring ByteSize `key:"ring" default:"1MiB" check:"min=4KiB,max=1GiB" doc:"Output kept for each deployment; the oldest is dropped."`
+}
+
+// ExecutorLimits bounds one invocation.
+type ExecutorLimits struct {
+	Memory    ByteSize `key:"memory" default:"256MiB" check:"min=64KiB" live:"true" doc:"All memories and tables of a call's instance together."`
+	WallTime  Duration `key:"wall_time" default:"0s" check:"min=0s" live:"true" doc:"Time a call or run may take whatever its caller allows; 0s means no limit but the caller's."`
+	CallDepth int      `key:"call_depth" default:"1000" check:"min=1,max=1000000" live:"true" doc:"Calls nested in one another."`
+	HostCalls int64    `key:"host_calls" default:"100000000" check:"min=1" live:"true" doc:"Imported functions called."`
+	Args      ByteSize `key:"args" default:"16MiB" check:"min=1KiB,max=60MiB" live:"true" doc:"Arguments of a nested call."`
+	Result    ByteSize `key:"result" default:"16MiB" check:"min=1KiB,max=60MiB" live:"true" doc:"Result of a call."`
+	Log       ByteSize `key:"log" default:"16MiB" check:"min=1KiB" live:"true" doc:"Output of a call; that of a run is not limited."`
+	LogLine   ByteSize `key:"log_line" default:"8KiB" check:"min=64,max=1MiB" live:"true" doc:"One line of output; longer ones are cut."`
+	Handles   int      `key:"handles" default:"65536" check:"min=1,max=16777216" live:"true" doc:"Results a call has open at once."`
+	Stack     int64    `key:"stack" default:"0" check:"min=0" live:"true" doc:"Depth of the guest's stack in frames, larger frames counting more; 0 means the engine's default."`
+}
+
+// Plugin is a plugin of either kind. Its label is its name.
+type Plugin struct {
+	Path     string            `key:"path" check:"path" doc:"Program to start. Where none is given: essad-plugin-NAME in node.plugin_dir."`
+	SHA256   string            `key:"sha256" check:"sha256" doc:"SHA-256 of the program in hexadecimal; another program is not started."`
+	Settings map[string]any    `key:"settings" doc:"The plugin's own settings, passed on as they are; the plugin checks them."`
+	Env      map[string]string `key:"env" doc:"Environment of the plugin's process. It gets nothing of the daemon's own."`
+}
