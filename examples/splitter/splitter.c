@@ -1,0 +1,255 @@
+/* Small functions in C: the recursive splitter of the upstream demo, and what the benches call.
+ *
+ * split(start, end) -> Result<u64, String>              as many leaves as the range is long; inner nodes are nested calls
+ * concurrent_kvs_test(key, start, end) -> Result<(), String>   the same, and each leaf adds its number to the set at key
+ * noop()                                                nothing
+ * echo(data: Vec<u8>) -> Vec<u8>                        its argument
+ * nested()                                              one nested call of noop
+ * nested_many(n: u64) -> u64                            n of them, one after the other
+ * read_cached(key: String, n: u64) -> u64               reads key n times (length, then data); the bytes read
+ * write_lww(key: String, size: u64, n: u64) -> u64      n acknowledged puts of size bytes into key; n
+ */
+#include "essa.h"
+
+enum { CLOCK_REALTIME_ID = 0, STDOUT = 1, STAMP_LEN = 30 };
+
+ESSA_IMPORT_FROM("wasi_snapshot_preview1", "clock_time_get")
+extern int32_t clock_time_get(uint32_t clock, uint64_t precision, uint64_t *time);
+ESSA_IMPORT_FROM("wasi_snapshot_preview1", "fd_write")
+extern int32_t fd_write(uint32_t fd, const essa_bytes *parts, uint32_t count, uint32_t *written);
+
+/* A module with _initialize is a reactor; there is nothing to initialise here. */
+ESSA_EXPORT("_initialize") void initialize(void) {}
+
+static void return_error(essa_bytes text) {
+    essa_writer w = essa_writer_new(4 + 8 + text.len);
+    essa_write_err(&w);
+    essa_write_bytes(&w, text);
+    essa_return(&w);
+}
+
+/* Decimal digits of n, right-aligned in a buffer of its own. */
+static essa_bytes decimal(uint64_t n) {
+    char *end = (char *)essa_alloc(20) + 20, *p = end;
+    do *--p = '0' + n % 10;
+    while (n /= 10);
+    return (essa_bytes){p, (uint32_t)(end - p)};
+}
+
+/* ---- The splitter ---- */
+
+static uint32_t start_split(uint64_t start, uint64_t end) {
+    essa_writer w = essa_writer_new(16);
+    essa_write_u64(&w, start);
+    essa_write_u64(&w, end);
+    return essa_start(ESSA_STRING(ESSA_WRAPPER("split")), &w);
+}
+
+/* Adds a half's leaves to *leaves; 0 where the half failed, in which case the error is this call's result. */
+static int join_split(uint32_t handle, uint64_t *leaves) {
+    essa_reader r;
+    if (essa_wait(handle, &r) != ESSA_OK) {
+        return_error(ESSA_STRING("a half could not be run"));
+        return 0;
+    }
+    if (essa_read_u32(&r) != 0) {
+        return_error(essa_read_bytes(&r));
+        return 0;
+    }
+    *leaves += essa_read_u64(&r);
+    return 1;
+}
+
+ESSA_FUNCTION(split) {
+    essa_reader in = essa_args(args_len);
+    uint64_t start = essa_read_u64(&in), end = essa_read_u64(&in), leaves = 0;
+    if (end <= start) {
+        return_error(ESSA_STRING("the range is empty"));
+        return;
+    }
+    if (end - start == 1) {
+        leaves = 1;
+    } else {
+        uint64_t mid = start + (end - start) / 2;
+        uint32_t left = start_split(start, mid), right = start_split(mid, end);
+        if (!join_split(left, &leaves) || !join_split(right, &leaves)) return;
+    }
+    essa_writer w = essa_writer_new(12);
+    essa_write_ok(&w);
+    essa_write_u64(&w, leaves);
+    essa_return(&w);
+}
+
+static uint32_t start_kvs_test(essa_bytes key, uint64_t start, uint64_t end) {
+    essa_writer w = essa_writer_new(8 + key.len + 16);
+    essa_write_bytes(&w, key);
+    essa_write_u64(&w, start);
+    essa_write_u64(&w, end);
+    return essa_start(ESSA_STRING(ESSA_WRAPPER("concurrent_kvs_test")), &w);
+}
+
+static int join_kvs_test(uint32_t handle) {
+    essa_reader r;
+    if (essa_wait(handle, &r) != ESSA_OK) {
+        return_error(ESSA_STRING("a half could not be run"));
+        return 0;
+    }
+    if (essa_read_u32(&r) != 0) {
+        return_error(essa_read_bytes(&r));
+        return 0;
+    }
+    return 1;
+}
+
+ESSA_FUNCTION(concurrent_kvs_test) {
+    essa_reader in = essa_args(args_len);
+    essa_bytes key = essa_read_bytes(&in);
+    uint64_t start = essa_read_u64(&in), end = essa_read_u64(&in);
+    if (end <= start) {
+        return_error(ESSA_STRING("the range is empty"));
+        return;
+    }
+    if (end - start == 1) {
+        if (essa_set_add(key, decimal(start)) != ESSA_OK) {
+            return_error(ESSA_STRING("the number could not be stored"));
+            return;
+        }
+    } else {
+        uint64_t mid = start + (end - start) / 2;
+        uint32_t left = start_kvs_test(key, start, mid), right = start_kvs_test(key, mid, end);
+        if (!join_kvs_test(left) || !join_kvs_test(right)) return;
+    }
+    essa_writer w = essa_writer_new(4);
+    essa_write_ok(&w);
+    essa_return(&w);
+}
+
+/* ---- What the benches call ---- */
+
+ESSA_FUNCTION(noop) {
+    (void)args_len;
+    essa_return_unit();
+}
+
+/* A Vec<u8> is the same bytes as argument and as result. */
+ESSA_FUNCTION(echo) {
+    essa_reader in = essa_args(args_len), whole = in;
+    essa_read_bytes(&in);
+    essa_must(essa_set_result(whole.at, (uint32_t)(in.at - whole.at)));
+}
+
+static void call_noop(void) {
+    essa_reader r;
+    essa_must(essa_wait(essa_start(ESSA_STRING(ESSA_WRAPPER("noop")), 0), &r));
+}
+
+ESSA_FUNCTION(nested) {
+    (void)args_len;
+    call_noop();
+    essa_return_unit();
+}
+
+static void return_u64(uint64_t n) {
+    essa_writer w = essa_writer_new(8);
+    essa_write_u64(&w, n);
+    essa_return(&w);
+}
+
+ESSA_FUNCTION(nested_many) {
+    essa_reader in = essa_args(args_len);
+    uint64_t n = essa_read_u64(&in);
+    for (uint64_t i = 0; i < n; i++) call_noop();
+    return_u64(n);
+}
+
+ESSA_FUNCTION(read_cached) {
+    essa_reader in = essa_args(args_len);
+    essa_bytes key = essa_read_bytes(&in);
+    uint64_t n = essa_read_u64(&in), sum = 0;
+    uint8_t *buf = 0;
+    uint32_t cap = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        uint32_t len;
+        essa_must(essa_get_lattice_len(key.data, key.len, &len));
+        if (len > cap) {
+            buf = essa_alloc(len);
+            cap = len;
+        }
+        essa_must(essa_get_lattice_data(key.data, key.len, buf, cap, &len));
+        sum += len;
+    }
+    return_u64(sum);
+}
+
+/* Writes n in decimal, padded with zeros, before end. */
+static char *digits(char *end, int64_t n, int width) {
+    while (width--) {
+        *--end = '0' + n % 10;
+        n /= 10;
+    }
+    return end;
+}
+
+/* Writes a time as lattice timestamps are written: 2024-03-05T12:34:56.123456789Z. The calendar is counted in years that
+ * begin in March, so that the leap day is the last of its year. */
+static void stamp(char *text, uint64_t nanos) {
+    int64_t secs = (int64_t)(nanos / 1000000000), days = secs / 86400 + 719468, day = secs % 86400;
+    int64_t era = days / 146097, doe = days % 146097;
+    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
+    int64_t month = mp < 10 ? mp + 3 : mp - 9, year = era * 400 + yoe + (month <= 2);
+    char *p = text + STAMP_LEN;
+    *--p = 'Z';
+    p = digits(p, (int64_t)(nanos % 1000000000), 9);
+    *--p = '.';
+    p = digits(p, day % 60, 2);
+    *--p = ':';
+    p = digits(p, day / 60 % 60, 2);
+    *--p = ':';
+    p = digits(p, day / 3600, 2);
+    *--p = 'T';
+    p = digits(p, doy - (153 * mp + 2) / 5 + 1, 2);
+    *--p = '-';
+    p = digits(p, month, 2);
+    *--p = '-';
+    digits(p, year, 4);
+}
+
+ESSA_FUNCTION(write_lww) {
+    essa_reader in = essa_args(args_len);
+    essa_bytes key = essa_read_bytes(&in);
+    uint64_t size = essa_read_u64(&in), n = essa_read_u64(&in), last = 0;
+    if (size > 1 << 30) __builtin_trap();
+    essa_writer w = essa_writer_new(4 + 8 + STAMP_LEN + 8 + (uint32_t)size);
+    essa_write_u32(&w, ESSA_LWW);
+    essa_write_u64(&w, STAMP_LEN);
+    char *text = (char *)w.data + w.len;
+    w.len += STAMP_LEN;
+    essa_write_u64(&w, size);
+    uint8_t *value = w.data + w.len;
+    for (uint64_t i = 0; i < size; i++) value[i] = 'a' + i % 26;
+    w.len += (uint32_t)size;
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t now = 0;
+        essa_must(clock_time_get(CLOCK_REALTIME_ID, 1, &now));
+        last = now > last ? now : last + 1; /* each put must be newer than the one before */
+        stamp(text, last);
+        essa_must(essa_put_lattice(key.data, key.len, w.data, w.len));
+    }
+    return_u64(n);
+}
+
+/* ---- essad run splitter.wasm ---- */
+
+static void print(essa_bytes a, essa_bytes b) {
+    essa_bytes parts[2] = {a, b};
+    uint32_t written;
+    fd_write(STDOUT, parts, 2, &written);
+}
+
+ESSA_MAIN {
+    uint64_t leaves = 0;
+    print(ESSA_STRING("splitting 0..256\n"), ESSA_STRING(""));
+    if (!join_split(start_split(0, 256), &leaves)) __builtin_trap();
+    print(decimal(leaves), ESSA_STRING(" leaves\n"));
+}
