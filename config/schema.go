@@ -75,10 +75,10 @@ type KVS struct {
 
 // Scheduler is the scheduler role.
 type Scheduler struct {
+	HotModules int                `key:"hot_modules" default:"1024" check:"min=1,max=1048576" doc:"Modules remembered per executor, to send calls where their code is compiled."`
 	Call       SchedulerCall      `key:"call" doc:"Calls of functions."`
 	Async      SchedulerAsync     `key:"async" doc:"Calls whose result is fetched later."`
 	Completed  SchedulerCompleted `key:"completed" doc:"Calls that have ended, remembered so that a client's repeated request is answered and not run again."`
-	HotModules int                `key:"hot_modules" default:"1024" check:"min=1,max=1048576" doc:"Modules remembered per executor, to send calls where their code is compiled."`
 }
 
 // SchedulerCall bounds calls.
@@ -104,17 +104,17 @@ type SchedulerCompleted struct {
 
 // Executor is the executor role.
 type Executor struct {
-	Engines     []string        `key:"engines" doc:"Names of the engine blocks to use, the preferred one first. All of them where none is named."`
-	Workers     int             `key:"workers" default:"0" check:"min=0,max=4096" doc:"Calls that run at the same moment in each engine; 0 means one per core."`
-	Capacity    int             `key:"capacity" default:"4096" check:"min=1,max=1048576" doc:"Calls taken from schedulers and not ended; beyond it they are refused as overloaded."`
-	Memory      ByteSize        `key:"memory" default:"1GiB" check:"min=16MiB" doc:"Memory of all running functions together in each engine; calls wait for room."`
-	ModuleCache ByteSize        `key:"module_cache" default:"1GiB" check:"min=16MiB" doc:"Modules and their compiled code kept on disk."`
-	OutputWait  Duration        `key:"output_wait" default:"2s" check:"min=0s,max=5m" doc:"How long a slow reader may hold up a run's output before some of it is lost."`
-	StopGrace   Duration        `key:"stop_grace" default:"10ms" check:"min=1ms,max=1m" doc:"How long after its deadline a call that cannot be stopped may still run before its engine is killed."`
-	Drain       Duration        `key:"drain" default:"20s" check:"min=0s,max=1h" doc:"How long calls in flight may take when the daemon stops. Must be less than node.shutdown_timeout."`
-	Cache       ExecutorCache   `key:"cache" doc:"Values that functions read, cached beside them."`
-	Logs        ExecutorLogs    `key:"logs" doc:"Output of functions."`
-	Limits      ExecutorLimits  `key:"limits" doc:"What one call may use where its deployment names nothing else. Exceeding a limit ends that call alone."`
+	Engines     []string       `key:"engines" doc:"Names of the engine blocks to use, the preferred one first. All of them where none is named."`
+	Workers     int            `key:"workers" default:"0" check:"min=0,max=4096" doc:"Calls that run at the same moment in each engine; 0 means one per core."`
+	Capacity    int            `key:"capacity" default:"4096" check:"min=1,max=1048576" doc:"Calls taken from schedulers and not ended; beyond it they are refused as overloaded."`
+	Memory      ByteSize       `key:"memory" default:"1GiB" check:"min=16MiB" doc:"Memory of all running functions together in each engine; calls wait for room."`
+	ModuleCache ByteSize       `key:"module_cache" default:"1GiB" check:"min=16MiB" doc:"Modules and their compiled code kept on disk."`
+	OutputWait  Duration       `key:"output_wait" default:"2s" check:"min=0s,max=5m" doc:"How long a slow reader may hold up a run's output before some of it is lost."`
+	StopGrace   Duration       `key:"stop_grace" default:"10ms" check:"min=1ms,max=1m" doc:"How long after its deadline a call that cannot be stopped may still run before its engine is killed."`
+	Drain       Duration       `key:"drain" default:"20s" check:"min=0s,max=1h" doc:"How long calls in flight may take when the daemon stops. Must be less than node.shutdown_timeout."`
+	Cache       ExecutorCache  `key:"cache" doc:"Values that functions read, cached beside them."`
+	Logs        ExecutorLogs   `key:"logs" doc:"Output of functions."`
+	Limits      ExecutorLimits `key:"limits" doc:"What one call may use where its deployment names nothing else. Exceeding a limit ends that call alone."`
 }
 
 // ExecutorCache bounds the near cache.

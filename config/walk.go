@@ -1,0 +1,33 @@
+package config
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+)
+
+// visit calls f for each key that holds a value, in the order of the schema; blocks that are off are left out. Maps are
+// handed over whole.
+func (c *Config) visit(f func(path string, k *key, v any)) {
+	visit(reflect.ValueOf(c).Elem(), root(), "", f)
+}
+
+func visit(v reflect.Value, k *key, path string, f func(string, *key, any)) {
+	for i, c := range k.children {
+		field, p := v.Field(i), join(path, c.name)
+		switch {
+		case c.kind == group && field.Kind() != reflect.Pointer:
+			visit(field, c, p, f)
+		case c.kind == group && !field.IsNil():
+			visit(field.Elem(), c, p, f)
+		case c.kind == group:
+		case c.kind == labelled:
+			plugins := field.Interface().(map[string]Plugin)
+			for _, label := range slices.Sorted(maps.Keys(plugins)) {
+				visit(reflect.ValueOf(plugins[label]), c, join(p, label), f)
+			}
+		default:
+			f(p, c, field.Interface())
+		}
+	}
+}
