@@ -14,12 +14,12 @@ import "context"
 const (
 	MaxBatchOps   = 4096
 	MaxBatchBytes = 16 << 20 // keys and values together; one larger op may travel alone, up to MaxValueBytes
-	MaxKeyBytes   = 64 << 10
+	MaxKeyBytes   = 64 << 10 // and at least one
 	MaxValueBytes = 64 << 20
 	MaxPageItems  = 4096
 )
 
-// Op puts Value under Key, or deletes Key. A batch applies its ops in order.
+// Op puts Value under Key, or deletes Key; deleting an absent key is no error. A batch applies its ops in order.
 type Op struct {
 	Key    []byte
 	Value  []byte
@@ -28,7 +28,7 @@ type Op struct {
 
 // Batch is the unit of Apply. The batches of one shard are applied in the order Apply was called for them; those of
 // different shards in any order. Applying the same batch twice leaves the same state, so a caller sends again what was not
-// acknowledged.
+// acknowledged. A batch without ops and with Sync makes durable what was applied before it.
 type Batch struct {
 	Shard uint32
 	Ops   []Op
@@ -73,19 +73,24 @@ type Info struct {
 	Shared     bool // several daemons may open it at once
 }
 
-// Store is an open storage backend. All methods may be called concurrently.
+// Store is an open storage backend. All methods may be called concurrently. What breaks a limit is Invalid and changes
+// nothing; Batch.Check, CheckKeys and Range.Normal are these limits. Arguments belong to the caller again when a method
+// has returned; what it returned must not be modified. A closed store answers Unavailable.
 type Store interface {
 	Info() Info
 	// Apply makes all ops of b visible at once. After an error the caller cannot know whether b was applied. A failed
-	// fsync is final: the store answers every later call with an Unavailable error.
+	// fsync is final: the store answers every later call with an Unavailable error. After another failed write it may
+	// still answer reads.
 	Apply(ctx context.Context, b Batch) error
-	// Get returns one Item per key, in the order of keys.
+	// Get returns one Item per key, in the order of keys. Each is read by itself: only scans see one state.
 	Get(ctx context.Context, keys [][]byte) ([]Item, error)
+	// Scan returns a page of one state: the present one, or a snapshot's.
 	Scan(ctx context.Context, r Range) (Page, error)
-	// Snapshot pins the present state for scans until Release. A store may refuse more than a few at once (Overloaded).
+	// Snapshot pins the present state for scans until Release; its number is never 0. A store may refuse more than a few
+	// at once (Overloaded). Scanning or releasing a snapshot that is not there is NotFound.
 	Snapshot(ctx context.Context) (uint64, error)
 	Release(ctx context.Context, snapshot uint64) error
 	Stats(ctx context.Context) (Stats, error)
-	// Close flushes and closes. What was applied without Sync is durable afterwards.
+	// Close flushes and closes. What was applied without Sync is durable afterwards. Closing twice is harmless.
 	Close() error
 }
