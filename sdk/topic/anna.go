@@ -76,6 +76,9 @@ func (n Names) NodeRequest(node string, thread int) string { return n.Node(node,
 // asked finds the owners itself.
 func (n Names) AnyRequest() string { return n.anna(string(KeyRequest)) }
 
+// ClientRequest is AnyRequest for clients that are no members of the mesh: they reach the space of users' keys only.
+func (n Names) ClientRequest() string { return n.anna("client", string(KeyRequest)) }
+
 // Caches is where an executor takes changed values for its cache. One topic for each executor: it passes them on to its
 // engines itself.
 func (n Names) Caches(executor string) string { return n.Node(executor, CacheUpdate, 0) }
