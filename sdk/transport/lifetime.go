@@ -1,0 +1,215 @@
+package transport
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// closedFlag is a flag that is set once.
+type closedFlag struct{ v atomic.Bool }
+
+func (f *closedFlag) set()        { f.v.Store(true) }
+func (f *closedFlag) isSet() bool { return f.v.Load() }
+
+// lifetime is the context of a query. Most handlers never look at theirs, or only hand it on, so the context of the
+// standard library that does the work is made when somebody asks for its channel.
+type lifetime struct {
+	mu     sync.Mutex
+	ended  bool
+	inner  context.Context
+	cancel context.CancelFunc
+	unhook func() bool
+}
+
+// cancel ends the query's context.
+func (q *query) cancel() {
+	l := &q.life
+	l.mu.Lock()
+	l.ended = true
+	cancel, unhook := l.cancel, l.unhook
+	l.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	if unhook != nil {
+		unhook()
+	}
+}
+
+// expired reports whether the query's time ran out while its context was in use.
+func (q *query) expired() bool {
+	l := &q.life
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.inner != nil && l.inner.Err() == context.DeadlineExceeded
+}
+
+func (q *query) Context() context.Context { return (*queryContext)(q) }
+
+// queryContext is a query as a context. It carries the asker's deadline and end, and none of its values: another
+// implementation could not carry them either.
+type queryContext query
+
+func (c *queryContext) Deadline() (time.Time, bool) { return c.get.deadline() }
+
+func (c *queryContext) Done() <-chan struct{} { return c.realise().Done() }
+
+func (c *queryContext) Err() error {
+	l := &c.life
+	l.mu.Lock()
+	inner, ended := l.inner, l.ended
+	l.mu.Unlock()
+	switch {
+	case inner != nil:
+		return inner.Err()
+	case ended || c.get.session.isDone():
+		return context.Canceled
+	case c.get.ctx.Err() != nil:
+		return c.get.ctx.Err()
+	}
+	if !c.get.expires.IsZero() && !time.Now().Before(c.get.expires) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// Value finds nothing but what the standard library keeps in its own contexts, so that contexts made from this one hang
+// directly on the real one.
+func (c *queryContext) Value(key any) any {
+	l := &c.life
+	l.mu.Lock()
+	inner := l.inner
+	l.mu.Unlock()
+	if inner == nil {
+		return nil
+	}
+	return inner.Value(key)
+}
+
+// realise makes the real context.
+func (c *queryContext) realise() context.Context {
+	l := &c.life
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.inner != nil {
+		return l.inner
+	}
+	if d, ok := c.get.deadline(); ok {
+		l.inner, l.cancel = context.WithDeadline(context.Background(), d)
+	} else {
+		l.inner, l.cancel = context.WithCancel(context.Background())
+	}
+	switch {
+	case l.ended || c.get.session.isDone():
+		l.cancel()
+	case c.get.final == nil: // nobody waits for the asker's context but us
+		l.unhook = context.AfterFunc(c.get.ctx, l.cancel)
+	}
+	return l.inner
+}
+
+// runningStripes is a power of two.
+const runningStripes = 32
+
+// running holds the queries whose handlers run, in stripes by goroutine so that handlers rarely meet at a lock. Closing a
+// queryable or a session looks through it.
+type running struct {
+	stripes [runningStripes]struct {
+		mu    sync.Mutex
+		first *query
+		_     [48]byte // keeps stripes in cache lines of their own
+	}
+	waiters atomic.Int32
+	mu      sync.Mutex
+	left    sync.Cond // on mu: a query was taken out while somebody waited
+}
+
+func (r *running) init() { r.left.L = &r.mu }
+
+// enter must come before the check whether the queryable is closed: whoever closes it sets that first and looks here
+// then, so that one of the two sees the other.
+func (r *running) enter(q *query) (stripe int) {
+	q.self = goroutine()
+	stripe = int((uint64(q.self) * 0x9E3779B97F4A7C15) >> 32 % runningStripes)
+	s := &r.stripes[stripe]
+	s.mu.Lock()
+	if q.next = s.first; q.next != nil {
+		q.next.prev = q
+	}
+	s.first = q
+	s.mu.Unlock()
+	return stripe
+}
+
+func (r *running) leave(q *query, stripe int) {
+	s := &r.stripes[stripe]
+	s.mu.Lock()
+	if q.prev != nil {
+		q.prev.next = q.next
+	} else {
+		s.first = q.next
+	}
+	if q.next != nil {
+		q.next.prev = q.prev
+	}
+	q.prev, q.next = nil, nil
+	s.mu.Unlock()
+	if r.waiters.Load() > 0 {
+		r.mu.Lock()
+		r.left.Broadcast()
+		r.mu.Unlock()
+	}
+}
+
+// each calls f for the running queries until it returns false. f must not block.
+func (r *running) each(f func(*query) bool) {
+	for i := range r.stripes {
+		s := &r.stripes[i]
+		s.mu.Lock()
+		for q := s.first; q != nil; q = q.next {
+			if !f(q) {
+				s.mu.Unlock()
+				return
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+// cancel ends the contexts of the queries that match.
+func (r *running) cancel(match func(*query) bool) {
+	var found []*query
+	r.each(func(q *query) bool {
+		if match(q) {
+			found = append(found, q)
+		}
+		return true
+	})
+	for _, q := range found {
+		q.cancel()
+	}
+}
+
+// wait blocks until no query that matches is left but those of the caller's own goroutine.
+func (r *running) wait(match func(*query) bool) {
+	self := goroutine()
+	busy := func() (yes bool) {
+		r.each(func(q *query) bool {
+			yes = match(q) && q.self != self
+			return !yes
+		})
+		return yes
+	}
+	if !busy() {
+		return
+	}
+	r.waiters.Add(1)
+	defer r.waiters.Add(-1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for busy() {
+		r.left.Wait()
+	}
+}

@@ -1,0 +1,40 @@
+package transport
+
+// Op is one thing that a session does on a key expression.
+type Op uint8
+
+// The operations.
+const (
+	OpPut Op = iota
+	OpSubscribe
+	OpGet
+	OpQueryable
+	OpToken
+	OpLiveliness // SubscribeLiveliness and GetLiveliness
+)
+
+// String returns what a refusal calls the operation.
+func (op Op) String() string {
+	switch op {
+	case OpPut:
+		return "put on"
+	case OpSubscribe:
+		return "subscribe to"
+	case OpGet:
+		return "query"
+	case OpQueryable:
+		return "answer queries on"
+	case OpToken:
+		return "declare a token on"
+	case OpLiveliness:
+		return "follow tokens on"
+	}
+	return "use"
+}
+
+// Policy says what a session that comes in over a link may do: nil, or a Denied error that says what is refused.
+type Policy func(op Op, keyExpr string) error
+
+// DropCounter is implemented by sessions that can tell how many samples they have lost because a subscription's queue was
+// full and the sample's congestion choice was Drop.
+type DropCounter interface{ Dropped() uint64 }
