@@ -98,7 +98,7 @@ const (
 
 // Result is what became of one Op.
 type Result struct {
-	Value            // reads; Version of writes too
+	Value             // reads; Version of writes too
 	Expires time.Time // reads; zero: never
 	Err     error
 }
