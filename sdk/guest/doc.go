@@ -1,0 +1,31 @@
+// Package guest is what a function for essad is written with in Go.
+//
+// A function is an ordinary Go function marked //essa:function. The command essagen, beside this package, writes the
+// export that the host calls and a stub that starts the function elsewhere and returns its future result:
+//
+//	//go:generate go run github.com/essa-project/essad/sdk/guest/essagen
+//
+//	//essa:function
+//	func Square(n uint64) uint64 { return n * n }
+//
+//	func Main() error {
+//		a, b := SquareRemote(3), SquareRemote(4) // both run now, each in an instance of its own
+//		x, err := a.Get()
+//		...
+//	}
+//
+// Build it with
+//
+//	GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -ldflags="-s -w" -o square.wasm .
+//
+// State is shared through the key-value store: Put merges a value of sdk/lattice into a key, TryGet and Get read it.
+// Memory is not shared: each call gets a clean instance, and what it leaves in variables is gone.
+//
+// Compiled for the host, the same code runs in one process, so that functions have ordinary unit tests: a stub runs its
+// function in a goroutine and the store is in memory, with the same merges; ResetHost empties it. Two things are
+// different there: functions share the process's variables, and nothing bounds their time and memory.
+//
+// The bindings are the eight imports of upstream essa-rs, module "host", so that modules run there as well, and those of
+// module "essa" where they are used. This package imports sdk/lattice, sdk/bincode and small standard packages only, for
+// it becomes part of every module. Guests import it, nothing else does.
+package guest
