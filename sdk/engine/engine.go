@@ -68,6 +68,17 @@ const (
 	Reactor             // exports _initialize
 )
 
+// String names the kind.
+func (k Kind) String() string {
+	switch k {
+	case Command:
+		return "command"
+	case Reactor:
+		return "reactor"
+	}
+	return "library"
+}
+
 // Call is one invocation. It and everything it refers to is immutable once handed over.
 type Call struct {
 	ID       hlc.ID // of this invocation; its nested calls have their own

@@ -88,6 +88,9 @@ func (n Names) ParseRunFunction(key string) (id, module, function, args string, 
 // ExecutorInfo is where an executor tells what it is and what it holds.
 func (n Names) ExecutorInfo(id string) string { return n.essa(executor, wild(id), "info") }
 
+// ExecutorPrepare is where an executor is asked to look at a module before it is deployed.
+func (n Names) ExecutorPrepare(id string) string { return n.essa(executor, wild(id), "prepare") }
+
 // ExecutorReport is where an executor publishes its load.
 func (n Names) ExecutorReport(id string) string { return n.essa(executor, wild(id), "report") }
 

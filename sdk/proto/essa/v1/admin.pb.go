@@ -1866,6 +1866,111 @@ func (x *SchedulerStatus) GetExecutors() []string {
 	return nil
 }
 
+// Members answers a query on anna/seed: who is alive, as the asked node sees it.
+type Members struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Members       []*Member              `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Members) Reset() {
+	*x = Members{}
+	mi := &file_essa_v1_admin_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Members) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Members) ProtoMessage() {}
+
+func (x *Members) ProtoReflect() protoreflect.Message {
+	mi := &file_essa_v1_admin_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Members.ProtoReflect.Descriptor instead.
+func (*Members) Descriptor() ([]byte, []int) {
+	return file_essa_v1_admin_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Members) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+type Member struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Role          string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	SinceUnixNano int64                  `protobuf:"varint,3,opt,name=since_unix_nano,json=sinceUnixNano,proto3" json:"since_unix_nano,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Member) Reset() {
+	*x = Member{}
+	mi := &file_essa_v1_admin_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Member) ProtoMessage() {}
+
+func (x *Member) ProtoReflect() protoreflect.Message {
+	mi := &file_essa_v1_admin_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Member.ProtoReflect.Descriptor instead.
+func (*Member) Descriptor() ([]byte, []int) {
+	return file_essa_v1_admin_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Member) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Member) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Member) GetSinceUnixNano() int64 {
+	if x != nil {
+		return x.SinceUnixNano
+	}
+	return 0
+}
+
 var File_essa_v1_admin_proto protoreflect.FileDescriptor
 
 const file_essa_v1_admin_proto_rawDesc = "" +
@@ -2020,7 +2125,13 @@ const file_essa_v1_admin_proto_rawDesc = "" +
 	"\x05calls\x18\x03 \x01(\x04R\x05calls\x12\x16\n" +
 	"\x06failed\x18\x04 \x01(\x04R\x06failed\x12\x18\n" +
 	"\aretried\x18\x05 \x01(\x04R\aretried\x12\x1c\n" +
-	"\texecutors\x18\x06 \x03(\tR\texecutorsB8Z6github.com/essa-project/essad/sdk/proto/essa/v1;essav1b\x06proto3"
+	"\texecutors\x18\x06 \x03(\tR\texecutors\"4\n" +
+	"\aMembers\x12)\n" +
+	"\amembers\x18\x01 \x03(\v2\x0f.essa.v1.MemberR\amembers\"X\n" +
+	"\x06Member\x12\x12\n" +
+	"\x04role\x18\x01 \x01(\tR\x04role\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12&\n" +
+	"\x0fsince_unix_nano\x18\x03 \x01(\x03R\rsinceUnixNanoB8Z6github.com/essa-project/essad/sdk/proto/essa/v1;essav1b\x06proto3"
 
 var (
 	file_essa_v1_admin_proto_rawDescOnce sync.Once
@@ -2034,7 +2145,7 @@ func file_essa_v1_admin_proto_rawDescGZIP() []byte {
 	return file_essa_v1_admin_proto_rawDescData
 }
 
-var file_essa_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_essa_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_essa_v1_admin_proto_goTypes = []any{
 	(*Manifest)(nil),         // 0: essa.v1.Manifest
 	(*Pointer)(nil),          // 1: essa.v1.Pointer
@@ -2064,12 +2175,14 @@ var file_essa_v1_admin_proto_goTypes = []any{
 	(*PluginStatus)(nil),     // 25: essa.v1.PluginStatus
 	(*KVSStatus)(nil),        // 26: essa.v1.KVSStatus
 	(*SchedulerStatus)(nil),  // 27: essa.v1.SchedulerStatus
-	(*Limits)(nil),           // 28: essa.v1.Limits
-	(*CallMeta)(nil),         // 29: essa.v1.CallMeta
-	(*ExecutorInfo)(nil),     // 30: essa.v1.ExecutorInfo
+	(*Members)(nil),          // 28: essa.v1.Members
+	(*Member)(nil),           // 29: essa.v1.Member
+	(*Limits)(nil),           // 30: essa.v1.Limits
+	(*CallMeta)(nil),         // 31: essa.v1.CallMeta
+	(*ExecutorInfo)(nil),     // 32: essa.v1.ExecutorInfo
 }
 var file_essa_v1_admin_proto_depIdxs = []int32{
-	28, // 0: essa.v1.Manifest.limits:type_name -> essa.v1.Limits
+	30, // 0: essa.v1.Manifest.limits:type_name -> essa.v1.Limits
 	0,  // 1: essa.v1.DeployRequest.manifest:type_name -> essa.v1.Manifest
 	0,  // 2: essa.v1.DeployReply.manifest:type_name -> essa.v1.Manifest
 	0,  // 3: essa.v1.Deployment.active:type_name -> essa.v1.Manifest
@@ -2077,17 +2190,18 @@ var file_essa_v1_admin_proto_depIdxs = []int32{
 	11, // 5: essa.v1.ModulesReply.modules:type_name -> essa.v1.Module
 	11, // 6: essa.v1.GCReply.removed:type_name -> essa.v1.Module
 	16, // 7: essa.v1.PSReply.processes:type_name -> essa.v1.Process
-	29, // 8: essa.v1.AsyncRequest.meta:type_name -> essa.v1.CallMeta
+	31, // 8: essa.v1.AsyncRequest.meta:type_name -> essa.v1.CallMeta
 	22, // 9: essa.v1.LogsReply.records:type_name -> essa.v1.LogRecord
 	25, // 10: essa.v1.NodeStatus.plugins:type_name -> essa.v1.PluginStatus
 	26, // 11: essa.v1.NodeStatus.kvs:type_name -> essa.v1.KVSStatus
-	30, // 12: essa.v1.NodeStatus.executor:type_name -> essa.v1.ExecutorInfo
+	32, // 12: essa.v1.NodeStatus.executor:type_name -> essa.v1.ExecutorInfo
 	27, // 13: essa.v1.NodeStatus.scheduler:type_name -> essa.v1.SchedulerStatus
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	29, // 14: essa.v1.Members.members:type_name -> essa.v1.Member
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_essa_v1_admin_proto_init() }
@@ -2102,7 +2216,7 @@ func file_essa_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_essa_v1_admin_proto_rawDesc), len(file_essa_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

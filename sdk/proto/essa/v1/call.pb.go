@@ -436,7 +436,8 @@ type Outcome struct {
 	Writes        []*KeyVersion          `protobuf:"bytes,3,rep,name=writes,proto3" json:"writes,omitempty"`
 	Frontier      uint64                 `protobuf:"varint,4,opt,name=frontier,proto3" json:"frontier,omitempty"`
 	Stats         *Stats                 `protobuf:"bytes,5,opt,name=stats,proto3" json:"stats,omitempty"`
-	OutputChunks  uint64                 `protobuf:"varint,6,opt,name=output_chunks,json=outputChunks,proto3" json:"output_chunks,omitempty"` // runs only: messages published on essa/run/{id}/out
+	OutputChunks  uint64                 `protobuf:"varint,6,opt,name=output_chunks,json=outputChunks,proto3" json:"output_chunks,omitempty"` // runs only: messages this executor published on essa/run/{id}/out
+	Executor      string                 `protobuf:"bytes,7,opt,name=executor,proto3" json:"executor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -511,6 +512,13 @@ func (x *Outcome) GetOutputChunks() uint64 {
 		return x.OutputChunks
 	}
 	return 0
+}
+
+func (x *Outcome) GetExecutor() string {
+	if x != nil {
+		return x.Executor
+	}
+	return ""
 }
 
 // Stats tell what an invocation used.
@@ -724,13 +732,14 @@ func (x *RunMeta) GetEngine() string {
 	return ""
 }
 
-// RunOutput is one message on essa/run/{id}/out. seq counts from 0 without gaps; a gap means that the reader was too
-// slow for longer than the executor waits and has lost output.
+// RunOutput is one message on essa/run/{id}/out. seq counts from 0 without gaps for each executor; a gap means that the
+// reader was too slow for longer than the executor waits and has lost output.
 type RunOutput struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Seq           uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`
 	Stream        uint32                 `protobuf:"varint,2,opt,name=stream,proto3" json:"stream,omitempty"` // 1 stdout, 2 stderr
 	Data          []byte                 `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	Executor      string                 `protobuf:"bytes,4,opt,name=executor,proto3" json:"executor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -784,6 +793,13 @@ func (x *RunOutput) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *RunOutput) GetExecutor() string {
+	if x != nil {
+		return x.Executor
+	}
+	return ""
 }
 
 // RunInput is a query for standard input on essa/run/{id}/in; the reply's payload is what was read, empty at the end.
@@ -1043,14 +1059,15 @@ const file_essa_v1_call_proto_rawDesc = "" +
 	"\x04argv\x18\r \x03(\tR\x04argv\x12\x14\n" +
 	"\x05stdin\x18\x0e \x01(\bR\x05stdin\x12\x1d\n" +
 	"\n" +
-	"want_stats\x18\x0f \x01(\bR\twantStats\"\xd7\x01\n" +
+	"want_stats\x18\x0f \x01(\bR\twantStats\"\xf3\x01\n" +
 	"\aOutcome\x12\x1b\n" +
 	"\thas_value\x18\x01 \x01(\bR\bhasValue\x12\x1b\n" +
 	"\texit_code\x18\x02 \x01(\rR\bexitCode\x12+\n" +
 	"\x06writes\x18\x03 \x03(\v2\x13.essa.v1.KeyVersionR\x06writes\x12\x1a\n" +
 	"\bfrontier\x18\x04 \x01(\x04R\bfrontier\x12$\n" +
 	"\x05stats\x18\x05 \x01(\v2\x0e.essa.v1.StatsR\x05stats\x12#\n" +
-	"\routput_chunks\x18\x06 \x01(\x04R\foutputChunks\"\xe6\x01\n" +
+	"\routput_chunks\x18\x06 \x01(\x04R\foutputChunks\x12\x1a\n" +
+	"\bexecutor\x18\a \x01(\tR\bexecutor\"\xe6\x01\n" +
 	"\x05Stats\x12\x1f\n" +
 	"\vqueued_nano\x18\x01 \x01(\x03R\n" +
 	"queuedNano\x12\x1d\n" +
@@ -1075,11 +1092,12 @@ const file_essa_v1_call_proto_rawDesc = "" +
 	"deployment\x18\a \x01(\tR\n" +
 	"deployment\x12'\n" +
 	"\x06limits\x18\b \x01(\v2\x0f.essa.v1.LimitsR\x06limits\x12\x16\n" +
-	"\x06engine\x18\t \x01(\tR\x06engine\"I\n" +
+	"\x06engine\x18\t \x01(\tR\x06engine\"e\n" +
 	"\tRunOutput\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12\x16\n" +
 	"\x06stream\x18\x02 \x01(\rR\x06stream\x12\x12\n" +
-	"\x04data\x18\x03 \x01(\fR\x04data\"\x1c\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12\x1a\n" +
+	"\bexecutor\x18\x04 \x01(\tR\bexecutor\"\x1c\n" +
 	"\bRunInput\x12\x10\n" +
 	"\x03max\x18\x01 \x01(\x05R\x03max\"\xb0\x01\n" +
 	"\fExecutorInfo\x12\x0e\n" +

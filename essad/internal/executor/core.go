@@ -1,0 +1,116 @@
+package executor
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/essa-project/essad/sdk/engine"
+	"github.com/essa-project/essad/sdk/hlc"
+	"github.com/essa-project/essad/sdk/status"
+)
+
+// core keeps account of the calls in this executor: how many, which ids, which root call they belong to, and whether
+// that root has had effects. It starts nothing and sends nothing; its lock is held for a few map operations at a time.
+type core struct {
+	capacity int
+
+	mu    sync.Mutex
+	calls map[hlc.ID]*inFlight
+	roots map[hlc.ID]*root
+}
+
+// inFlight is one invocation that a scheduler has sent here.
+type inFlight struct {
+	call    *engine.Call
+	engine  *engineState
+	root    *root
+	overdue bool // its engine was killed for it
+}
+
+// root is what all invocations of one root call share here.
+type root struct {
+	refs    int
+	effects atomic.Bool // something may have been changed outside of the engine
+	output  output
+}
+
+// output numbers what a root call writes.
+type output struct {
+	mu         sync.Mutex
+	run        hlc.ID // zero: not a run
+	deployment string
+	seq        uint64
+}
+
+func newCore(capacity int) *core {
+	return &core{capacity: capacity, calls: map[hlc.ID]*inFlight{}, roots: map[hlc.ID]*root{}}
+}
+
+// admit takes a call in, or refuses it without a trace.
+func (c *core) admit(call *engine.Call, e *engineState, deployment string) (*inFlight, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.calls) >= c.capacity {
+		return nil, status.Safe(status.Errorf(status.Overloaded,
+			"executor has %d calls in flight (executor.queue): try again later", len(c.calls)))
+	}
+	if c.calls[call.ID] != nil {
+		return nil, status.Errorf(status.Conflict, "call %s is already running here", call.ID)
+	}
+	r := c.roots[call.Root]
+	if r == nil {
+		r = &root{output: output{deployment: deployment}}
+		if call.Run {
+			r.output.run = call.Root
+		}
+		c.roots[call.Root] = r
+	}
+	r.refs++
+	f := &inFlight{call: call, engine: e, root: r}
+	c.calls[call.ID] = f
+	return f, nil
+}
+
+// end forgets a call.
+func (c *core) end(f *inFlight) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.calls, f.call.ID)
+	if f.root.refs--; f.root.refs == 0 {
+		delete(c.roots, f.call.Root)
+	}
+}
+
+// rootOf returns what is known of a root call, nil if nothing of it runs here any more.
+func (c *core) rootOf(id hlc.ID) *root {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.roots[id]
+}
+
+func (c *core) inFlight() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.calls)
+}
+
+// overdue returns the engines that hold a call which is past its deadline by more than grace, each call once: its engine
+// could not stop it in any gentler way.
+func (c *core) overdue(now time.Time, grace time.Duration) map[*engineState]*engine.Call {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out map[*engineState]*engine.Call
+	for _, f := range c.calls {
+		d := f.call.Deadline
+		if d.IsZero() || f.overdue || now.Before(d.Add(grace)) {
+			continue
+		}
+		if out == nil {
+			out = map[*engineState]*engine.Call{}
+		}
+		f.overdue = true
+		out[f.engine] = f.call
+	}
+	return out
+}

@@ -1,0 +1,228 @@
+package executor
+
+import (
+	"context"
+	"encoding/hex"
+	"io"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/essa-project/essad/sdk/client"
+	"github.com/essa-project/essad/sdk/engine"
+	"github.com/essa-project/essad/sdk/hlc"
+	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
+	"github.com/essa-project/essad/sdk/status"
+	"github.com/essa-project/essad/sdk/transport"
+)
+
+func (r *Role) handleFunction(q transport.Query) { r.handle(q, false) }
+
+func (r *Role) handleRun(q transport.Query) { r.handle(q, true) }
+
+// handle answers one query of a scheduler: decode, admit, invoke, reply.
+func (r *Role) handle(q transport.Query, run bool) {
+	var inv essav1.Invocation
+	if err := proto.Unmarshal(q.Attachment(), &inv); err != nil {
+		_ = transport.ReplyStatus(q, status.Errorf(status.Invalid, "executor: attachment is not an Invocation: %v", err))
+		return
+	}
+	res, f, err := r.execute(q.Context(), &inv, q.Payload(), run)
+	if err != nil {
+		_ = transport.ReplyStatus(q, err)
+		return
+	}
+	att, err := proto.Marshal(r.outcome(&inv, f, res))
+	if err != nil {
+		_ = transport.ReplyStatus(q, status.Errorf(status.Internal, "executor: encode the outcome: %v", err))
+		return
+	}
+	_ = q.Reply(q.KeyExpr(), res.Value, transport.ReplyOptions{Attachment: att})
+}
+
+func (r *Role) execute(ctx context.Context, inv *essav1.Invocation, args []byte, run bool) (*engine.Result, *inFlight, error) {
+	call, err := r.callOf(inv, args, run)
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := r.engineNamed(inv.Engine)
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := r.core.admit(call, e, inv.Deployment)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer r.core.end(f)
+	if !call.Deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, call.Deadline)
+		defer cancel()
+	}
+	res, err := r.invoke(ctx, e, call)
+	if err != nil {
+		return nil, f, r.verdict(f, err)
+	}
+	return res, f, nil
+}
+
+// invoke calls the engine, preparing the module first where this engine process does not have it yet.
+func (r *Role) invoke(ctx context.Context, e *engineState, call *engine.Call) (*engine.Result, error) {
+	const prepares = 3 // each further one means that the engine process was replaced in between
+	for i := 0; ; i++ {
+		res, err := e.Engine.Engine.Invoke(ctx, call)
+		if i == prepares || status.Of(err) != status.NotFound || status.DetailOf(err) != "module" {
+			return res, err
+		}
+		if _, err := r.prepare(ctx, e, call.Module); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// verdict adds to an error whether the call may have had effects.
+func (r *Role) verdict(f *inFlight, err error) error {
+	if status.Of(err) != status.Unavailable {
+		return err
+	}
+	if f.root.effects.Load() {
+		return status.Errorf(status.Unavailable, "%w; the call may have run in part and has had effects", err)
+	}
+	return status.Safe(err)
+}
+
+func (r *Role) callOf(inv *essav1.Invocation, args []byte, run bool) (*engine.Call, error) {
+	id, err1 := idOf(inv.Id)
+	root, err2 := idOf(inv.Root)
+	if err1 != nil || err2 != nil {
+		return nil, status.Errorf(status.Invalid, "executor: a call needs an id and a root of 16 bytes")
+	}
+	if b, err := hex.DecodeString(inv.Module); err != nil || len(b) != 32 {
+		return nil, status.Errorf(status.Invalid, "executor: module %q is not a SHA-256 in hexadecimal", inv.Module)
+	}
+	c := &engine.Call{
+		ID: id, Root: root, Module: inv.Module, Scope: inv.Scope, Run: run, Function: inv.Function, Args: args,
+		Argv: inv.Argv, Env: inv.Env, Stdin: inv.Stdin, Depth: int(inv.Depth), Limits: r.limitsFor(inv.Limits),
+	}
+	if inv.DeadlineUnixNano != 0 {
+		c.Deadline = time.Unix(0, inv.DeadlineUnixNano)
+	}
+	for _, kv := range inv.Fresh {
+		c.Fresh = append(c.Fresh, engine.KeyVersion{Key: string(kv.Key), Version: kv.Version})
+	}
+	return c, nil
+}
+
+func idOf(b []byte) (hlc.ID, error) {
+	if len(b) != len(hlc.ID{}) {
+		return hlc.ID{}, io.ErrUnexpectedEOF
+	}
+	return hlc.ID(b), nil
+}
+
+// limitsFor puts a call's limits over the executor's.
+func (r *Role) limitsFor(l *essav1.Limits) engine.Limits {
+	r.limitsMu.RLock()
+	d := r.limits
+	r.limitsMu.RUnlock()
+	if l == nil {
+		return d
+	}
+	set(&d.Memory, l.Memory)
+	set(&d.WallTime, time.Duration(l.WallTimeNano))
+	set(&d.CallDepth, int(l.CallDepth))
+	set(&d.HostCalls, l.HostCalls)
+	set(&d.Args, l.Args)
+	set(&d.Result, l.Result)
+	set(&d.Log, l.Log)
+	set(&d.LogLine, l.LogLine)
+	set(&d.Handles, int(l.Handles))
+	set(&d.Stack, l.Stack)
+	return d
+}
+
+func set[T comparable](to *T, v T) {
+	var zero T
+	if v != zero {
+		*to = v
+	}
+}
+
+func (r *Role) outcome(inv *essav1.Invocation, f *inFlight, res *engine.Result) *essav1.Outcome {
+	o := &essav1.Outcome{
+		HasValue: res.HasValue, ExitCode: res.ExitCode, Frontier: res.Frontier,
+		OutputChunks: f.root.output.count(), Executor: r.opts.ID,
+	}
+	for _, kv := range res.Writes {
+		o.Writes = append(o.Writes, &essav1.KeyVersion{Key: []byte(kv.Key), Version: kv.Version})
+	}
+	if inv.WantStats {
+		o.Stats = &essav1.Stats{
+			QueuedNano: int64(res.Stats.Queued), GuestNano: int64(res.Stats.Guest), HostCalls: res.Stats.HostCalls,
+			Memory: res.Stats.Memory, Nested: int32(res.Stats.Nested), Executor: r.opts.ID, Engine: f.engine.Name,
+		}
+	}
+	return o
+}
+
+// preparation is a module on its way into an engine; who comes second waits for the first.
+type preparation struct {
+	done chan struct{}
+	info *engine.ModuleInfo
+	size int64
+	err  error
+}
+
+// prepare brings a module into an engine, once however many calls wait for it. It goes on when the call that asked first
+// gives up: the others need it, and so will the next.
+func (r *Role) prepare(ctx context.Context, e *engineState, sha string) (*preparation, error) {
+	e.mu.Lock()
+	p := e.preparing[sha]
+	if p == nil {
+		p = &preparation{done: make(chan struct{})}
+		e.preparing[sha] = p
+		go r.runPreparation(context.WithoutCancel(ctx), e, sha, p)
+	}
+	e.mu.Unlock()
+	select {
+	case <-p.done:
+		return p, p.err
+	case <-ctx.Done():
+		return nil, status.Wrap(status.Of(ctx.Err()), ctx.Err())
+	}
+}
+
+// prepareTimeout bounds fetching and compiling one module.
+const prepareTimeout = 5 * time.Minute
+
+func (r *Role) runPreparation(ctx context.Context, e *engineState, sha string, p *preparation) {
+	ctx, cancel := context.WithTimeout(ctx, prepareTimeout)
+	defer cancel()
+	start := time.Now()
+	p.err = r.loadInto(ctx, e, sha, p)
+	if p.err == nil {
+		r.log.Debug("module is ready", "module", sha, "engine", e.Name, "took", time.Since(start))
+		r.modules.add(sha)
+		r.reportSoon()
+	}
+	e.mu.Lock()
+	delete(e.preparing, sha)
+	e.mu.Unlock()
+	close(p.done)
+}
+
+func (r *Role) loadInto(ctx context.Context, e *engineState, sha string, p *preparation) error {
+	var err error
+	if p.size, err = client.ModuleSize(ctx, r.kvs, sha); err != nil {
+		return err
+	}
+	info, err := e.Engine.Engine.Prepare(ctx, engine.Module{SHA256: sha, Size: p.size}, func() (io.ReadCloser, error) {
+		return client.OpenModule(ctx, r.kvs, sha)
+	})
+	p.info = &info
+	return err
+}
+
+func errNoEngine(name string) error {
+	return status.Errorf(status.NotFound, "executor has no engine named %q", name)
+}

@@ -1,0 +1,134 @@
+package executor
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
+	"github.com/essa-project/essad/sdk/status"
+	"github.com/essa-project/essad/sdk/topic"
+	"github.com/essa-project/essad/sdk/transport"
+)
+
+// reportEvery is how often a changed report is published at most; schedulers count their own calls meanwhile.
+const reportEvery = 500 * time.Millisecond
+
+func (r *Role) reportSoon() {
+	select {
+	case r.changed <- struct{}{}:
+	default:
+	}
+}
+
+// report tells schedulers which modules are ready here, when that changes.
+func (r *Role) report(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.changed:
+		}
+		raw, err := proto.Marshal(r.Info())
+		if err != nil {
+			return status.Errorf(status.Internal, "executor: encode the report: %v", err)
+		}
+		_ = r.opts.Session.Put(ctx, topic.Default.ExecutorReport(r.opts.ID), raw, transport.PutOptions{})
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(reportEvery):
+		}
+	}
+}
+
+// Info is the executor's report of itself.
+func (r *Role) Info() *essav1.ExecutorInfo {
+	info := &essav1.ExecutorInfo{
+		Id: r.opts.ID, Slots: int32(r.opts.Capacity), Queue: int32(r.opts.Capacity),
+		InFlight: int32(r.core.inFlight()), Modules: r.modules.list(),
+	}
+	for _, e := range r.enginesNow() {
+		state := "ready"
+		if e.State != nil {
+			state = e.State()
+		}
+		info.Engines = append(info.Engines, &essav1.EngineInfo{
+			Name: e.Name, Engine: e.info.Name, Version: e.info.Version, State: state, Capabilities: e.info.Capabilities,
+		})
+	}
+	return info
+}
+
+func (r *Role) handleInfo(q transport.Query) {
+	answer(q, topic.Default.ExecutorInfo(r.opts.ID), r.Info())
+}
+
+func (r *Role) handleLogs(q transport.Query) {
+	var req essav1.LogsRequest
+	if err := proto.Unmarshal(q.Payload(), &req); err != nil {
+		_ = transport.ReplyStatus(q, status.Errorf(status.Invalid, "executor: not a LogsRequest: %v", err))
+		return
+	}
+	answer(q, topic.Default.ExecutorLogs(r.opts.ID), r.logs.tail(req.Deployment, req.MaxBytes))
+}
+
+// handlePrepare looks at a module for a scheduler that is about to deploy it: the answer is what the engine found out.
+func (r *Role) handlePrepare(q transport.Query) {
+	var m essav1.Manifest
+	if err := proto.Unmarshal(q.Payload(), &m); err != nil {
+		_ = transport.ReplyStatus(q, status.Errorf(status.Invalid, "executor: not a Manifest: %v", err))
+		return
+	}
+	e, err := r.engineNamed(m.Engine)
+	if err != nil {
+		_ = transport.ReplyStatus(q, err)
+		return
+	}
+	p, err := r.prepare(q.Context(), e, m.Module)
+	if err != nil {
+		_ = transport.ReplyStatus(q, err)
+		return
+	}
+	out := &essav1.Manifest{Module: m.Module, ModuleSize: p.size, Functions: p.info.Functions, Kind: p.info.Kind.String()}
+	answer(q, topic.Default.ExecutorPrepare(r.opts.ID), out)
+}
+
+// answer replies under this executor's own key, so that replies of several executors to one query stay apart.
+func answer(q transport.Query, key string, m proto.Message) {
+	raw, err := proto.Marshal(m)
+	if err != nil {
+		_ = transport.ReplyStatus(q, status.Errorf(status.Internal, "executor: encode a reply: %v", err))
+		return
+	}
+	_ = q.Reply(key, raw, transport.ReplyOptions{})
+}
+
+// recent remembers the names of the modules used last, newest first.
+type recent struct {
+	mu    sync.Mutex
+	names []string
+}
+
+const maxRecent = 1024
+
+func (s *recent) add(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.names, name); i >= 0 {
+		s.names = slices.Delete(s.names, i, i+1)
+	}
+	s.names = slices.Insert(s.names, 0, name)
+	if len(s.names) > maxRecent {
+		s.names = s.names[:maxRecent]
+	}
+}
+
+func (s *recent) list() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.names)
+}

@@ -1,0 +1,348 @@
+package scheduler
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/essa-project/essad/sdk/client"
+	"github.com/essa-project/essad/sdk/hlc"
+	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
+	"github.com/essa-project/essad/sdk/status"
+	"github.com/essa-project/essad/sdk/topic"
+	"github.com/essa-project/essad/sdk/transport"
+)
+
+// request is a call on its way through the shell.
+type request struct {
+	spec callSpec
+	inv  *essav1.Invocation
+	args []byte
+	run  bool
+}
+
+// handleCall answers a query on essa/call/{deployment}/{function}/{args}.
+func (r *Role) handleCall(q transport.Query) {
+	name, function, _, err := topic.Default.ParseCall(q.KeyExpr())
+	if err != nil {
+		_ = transport.ReplyStatus(q, status.Errorf(status.Invalid, "scheduler: %v", err))
+		return
+	}
+	meta, err := metaOf(q)
+	if err != nil {
+		_ = transport.ReplyStatus(q, err)
+		return
+	}
+	req, err := r.callRequest(q.Context(), name, function, q.Payload(), meta)
+	if err != nil {
+		_ = transport.ReplyStatus(q, err)
+		return
+	}
+	r.answer(q, req)
+}
+
+// metaOf reads what a client said about its call: the attachment, or the selector's parameters where a foreign client
+// has no protobuf.
+func metaOf(q transport.Query) (*essav1.CallMeta, error) {
+	meta := &essav1.CallMeta{}
+	if a := q.Attachment(); len(a) > 0 {
+		if err := proto.Unmarshal(a, meta); err != nil {
+			return nil, status.Errorf(status.Invalid, "scheduler: attachment is not a CallMeta: %v", err)
+		}
+	}
+	if len(meta.Id) != 0 && len(meta.Id) != len(hlc.ID{}) {
+		return nil, status.Errorf(status.Invalid, "scheduler: call id has %d bytes, want %d", len(meta.Id), len(hlc.ID{}))
+	}
+	for p := range strings.SplitSeq(q.Parameters(), ";") {
+		k, v, _ := strings.Cut(p, "=")
+		switch k {
+		case "deadline_ms":
+			ms, err := strconv.ParseInt(v, 10, 64)
+			if err != nil || ms <= 0 {
+				return nil, status.Errorf(status.Invalid, "scheduler: deadline_ms=%s is not a positive number of milliseconds", v)
+			}
+			meta.DeadlineUnixNano = time.Now().Add(time.Duration(ms) * time.Millisecond).UnixNano()
+		case "id":
+			id, err := hlc.ParseID(v)
+			if err != nil {
+				return nil, status.Errorf(status.Invalid, "scheduler: %v", err)
+			}
+			meta.Id = id[:]
+		}
+	}
+	return meta, nil
+}
+
+// callRequest turns a client's call of a deployment into a request.
+func (r *Role) callRequest(ctx context.Context, name, function string, args []byte, meta *essav1.CallMeta) (*request, error) {
+	if int64(len(args)) > r.opts.MaxArgs {
+		return nil, status.LimitError("args", "scheduler: arguments of %d bytes exceed the limit of %d (scheduler.call.max_args)", len(args), r.opts.MaxArgs)
+	}
+	d, err := r.reg.deployment(ctx, name, meta.Version)
+	if err != nil {
+		return nil, err
+	}
+	export, err := d.export(function)
+	if err != nil {
+		return nil, err
+	}
+	id := hlc.NewID()
+	if len(meta.Id) > 0 {
+		id = hlc.ID(meta.Id)
+	}
+	deadline := r.deadline(d.manifest.Limits, meta.DeadlineUnixNano)
+	m := d.manifest
+	return &request{
+		spec: callSpec{
+			id: id, kind: "call", deadline: deadline, always: m.Retry == retryAlways, remember: len(meta.Id) > 0,
+			target: target{deployment: name, module: m.Module, function: export, engine: m.Engine},
+		},
+		inv: &essav1.Invocation{
+			Id: id[:], Root: id[:], Module: m.Module, Scope: deploymentScope(name), Function: export,
+			DeadlineUnixNano: deadline.UnixNano(), Limits: m.Limits, Engine: m.Engine, Deployment: name, Env: m.Env,
+			WantStats: meta.WantStats,
+		},
+		args: args,
+	}, nil
+}
+
+// deadline is the client's, but no later than the deployment's wall time allows; without either it is the default.
+func (r *Role) deadline(l *essav1.Limits, asked int64) time.Time {
+	r.mu.Lock()
+	timeout := r.timeout
+	r.mu.Unlock()
+	now := time.Now()
+	wall := time.Duration(l.GetWallTimeNano())
+	switch {
+	case asked == 0 && wall <= 0:
+		return now.Add(timeout)
+	case asked == 0:
+		return now.Add(wall)
+	}
+	d := time.Unix(0, asked)
+	if wall > 0 && now.Add(wall).Before(d) {
+		return now.Add(wall)
+	}
+	return d
+}
+
+// handleNested answers an executor whose engine has no room for a nested call.
+func (r *Role) handleNested(q transport.Query) {
+	from, err := topic.Default.ParseNested(q.KeyExpr())
+	if err != nil {
+		_ = transport.ReplyStatus(q, status.Errorf(status.Invalid, "scheduler: %v", err))
+		return
+	}
+	inv := &essav1.Invocation{}
+	if err := proto.Unmarshal(q.Attachment(), inv); err != nil || len(inv.Id) != len(hlc.ID{}) {
+		_ = transport.ReplyStatus(q, status.Errorf(status.Invalid, "scheduler: a nested call needs an Invocation with an id"))
+		return
+	}
+	req := &request{inv: inv, args: q.Payload(), spec: callSpec{
+		id: hlc.ID(inv.Id), kind: "nested", exclude: from,
+		target: target{deployment: inv.Deployment, module: inv.Module, function: inv.Function, engine: inv.Engine},
+	}}
+	if inv.DeadlineUnixNano != 0 {
+		req.spec.deadline = time.Unix(0, inv.DeadlineUnixNano)
+	}
+	r.answer(q, req)
+}
+
+// handleRun answers a query on essa/run-module: it ends when the run does.
+func (r *Role) handleRun(q transport.Query) {
+	var meta essav1.RunMeta
+	if err := proto.Unmarshal(q.Attachment(), &meta); err != nil {
+		_ = transport.ReplyStatus(q, status.Errorf(status.Invalid, "scheduler: attachment is not a RunMeta: %v", err))
+		return
+	}
+	req, cleanup, err := r.runRequest(q.Context(), &meta, q.Payload())
+	if err != nil {
+		_ = transport.ReplyStatus(q, err)
+		return
+	}
+	defer cleanup()
+	r.answer(q, req)
+}
+
+func (r *Role) runRequest(ctx context.Context, meta *essav1.RunMeta, wasm []byte) (*request, func(), error) {
+	id := hlc.NewID()
+	switch len(meta.Id) {
+	case 0:
+	case len(id):
+		id = hlc.ID(meta.Id)
+	default:
+		return nil, nil, status.Errorf(status.Invalid, "scheduler: run id has %d bytes, want %d", len(meta.Id), len(id))
+	}
+	inv := &essav1.Invocation{
+		Id: id[:], Root: id[:], Module: meta.Module, Scope: runScope(id), Limits: meta.Limits, Engine: meta.Engine,
+		Argv: meta.Argv, Env: meta.Env, Stdin: meta.Stdin, WantStats: true,
+	}
+	cleanup := func() {}
+	switch {
+	case meta.Deployment != "":
+		d, err := r.reg.deployment(ctx, meta.Deployment, "")
+		if err != nil {
+			return nil, nil, err
+		}
+		m := d.manifest
+		inv.Module, inv.Scope, inv.Deployment = m.Module, deploymentScope(meta.Deployment), meta.Deployment
+		inv.Limits, inv.Engine, inv.Env = m.Limits, m.Engine, append(append([]string(nil), m.Env...), meta.Env...)
+	case len(wasm) > 0:
+		sum := sha256.Sum256(wasm)
+		inv.Module = hex.EncodeToString(sum[:])
+		if err := r.storeModule(ctx, inv.Module, wasm); err != nil {
+			return nil, nil, err
+		}
+		fallthrough
+	default:
+		if !meta.KeepState {
+			cleanup = func() { r.dropScope(inv.Scope) }
+		}
+	}
+	return &request{
+		spec: callSpec{id: id, kind: "run", target: target{deployment: inv.Deployment, module: inv.Module, engine: inv.Engine}},
+		inv:  inv, run: true,
+	}, cleanup, nil
+}
+
+func deploymentScope(name string) string { return "d/" + name }
+
+func runScope(id hlc.ID) string { return "r/" + id.String() }
+
+// dropScope removes a run's state. It happens after the answer, and outlives the client.
+func (r *Role) dropScope(scope string) {
+	r.async.Add(1)
+	go func() {
+		defer r.async.Done()
+		ctx, cancel := context.WithTimeout(r.work, 30*time.Second)
+		defer cancel()
+		if err := r.kvs.DeleteScope(ctx, client.DataSpace, scope); err != nil {
+			r.log.Warn("state of a run was not removed", "scope", scope, "error", err)
+		}
+	}()
+}
+
+// answer carries a request to its end and replies.
+func (r *Role) answer(q transport.Query, req *request) {
+	out := r.execute(q.Context(), req)
+	if out.err != nil {
+		_ = transport.ReplyStatus(q, out.err)
+		return
+	}
+	_ = q.Reply(q.KeyExpr(), out.value, transport.ReplyOptions{Attachment: out.attachment})
+}
+
+// execute submits a request to the core and does what it decides until the call has ended.
+func (r *Role) execute(ctx context.Context, req *request) outcome {
+	if !req.spec.deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, req.spec.deadline)
+		defer cancel()
+	}
+	r.mu.Lock()
+	cl, d := r.core.submit(time.Now(), req.spec)
+	if d.do == hold {
+		r.armTick()
+	}
+	r.mu.Unlock()
+	for {
+		switch d.do {
+		case end:
+			return d.out
+		case join:
+			select {
+			case out := <-d.wait:
+				return out
+			case <-ctx.Done():
+				return outcome{err: r.gaveUp(ctx, req)}
+			}
+		case hold:
+			select {
+			case d = <-cl.wake:
+			case <-ctx.Done():
+				d = r.leaveQueue(ctx, cl, req)
+			}
+		case dispatch:
+			d = r.attempt(ctx, cl, req, d)
+		}
+	}
+}
+
+func (r *Role) armTick() {
+	if r.timer == nil {
+		r.timer = time.AfterFunc(tickEvery, r.tick)
+	}
+}
+
+// leaveQueue takes a call out of the queue whose asker no longer waits. The core may have placed it in this very moment;
+// then that attempt is given back.
+func (r *Role) leaveQueue(ctx context.Context, cl *call, req *request) decision {
+	err := r.gaveUp(ctx, req)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-cl.wake:
+		_, wakes := r.core.finished(time.Now(), cl, outcome{err: err})
+		deliver(wakes)
+	default:
+		r.core.abandon(time.Now(), cl, err)
+	}
+	return decision{do: end, out: outcome{err: err}}
+}
+
+func (r *Role) gaveUp(ctx context.Context, req *request) error {
+	if status.Of(ctx.Err()) == status.Deadline {
+		return status.Errorf(status.Deadline, "call %s of %s did not end before its deadline", req.spec.id, req.spec.name())
+	}
+	return status.Errorf(status.Cancelled, "call %s of %s was cancelled", req.spec.id, req.spec.name())
+}
+
+func (s callSpec) name() string {
+	switch {
+	case s.target.deployment != "" && s.target.function != "":
+		return s.target.deployment + "/" + s.target.function
+	case s.target.function != "":
+		return s.target.function
+	}
+	return s.kind
+}
+
+// attempt sends a call to the executor that was chosen and tells the core how it ended.
+func (r *Role) attempt(ctx context.Context, cl *call, req *request, d decision) decision {
+	out := r.send(ctx, req, d.executor)
+	r.mu.Lock()
+	next, wakes := r.core.finished(time.Now(), cl, out)
+	if next.do == hold {
+		r.armTick()
+	}
+	r.mu.Unlock()
+	deliver(wakes)
+	if next.do != end && out.err != nil {
+		r.log.Info("call is tried again", "call", req.spec.id, "executor", d.executor, "attempt", d.attempt, "error", out.err)
+	}
+	return next
+}
+
+func (r *Role) send(ctx context.Context, req *request, executor string) outcome {
+	att, err := proto.Marshal(req.inv)
+	if err != nil {
+		return outcome{err: status.Errorf(status.Internal, "scheduler: encode a call: %v", err)}
+	}
+	key := topic.Default.RunFunction(executor, req.inv.Module, req.inv.Function, "")
+	if req.run {
+		key = topic.Default.ExecutorRun(executor)
+	}
+	s, err := transport.Ask(ctx, r.opts.Session, transport.Selector{KeyExpr: key},
+		transport.GetOptions{Payload: req.args, Attachment: att, Timeout: -1})
+	if c := status.Of(err); c == status.Deadline || c == status.Cancelled {
+		if ctx.Err() != nil {
+			err = r.gaveUp(ctx, req)
+		}
+	}
+	return outcome{value: s.Payload, attachment: s.Attachment, err: err}
+}

@@ -1,0 +1,295 @@
+package scheduler
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/essa-project/essad/sdk/client"
+	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
+	"github.com/essa-project/essad/sdk/status"
+)
+
+// registry is the register of deployments. It lives in the KVS; what is here is a cache of it, dropped whenever any
+// scheduler changes a name.
+//
+// Keys of the registry space, scope "deployments": NAME holds the Pointer to the active version, NAME/VERSION the
+// Manifest. Both are last-writer-wins values, so that of two schedulers deploying at once one wins everywhere.
+type registry struct {
+	kvs *client.KVS
+
+	mu     sync.RWMutex
+	byName map[string]*deployment // "name" or "name@version"
+	epoch  uint64                 // grows with every drop: what was read before one is not cached after it
+}
+
+// deployment is one version, ready to be called.
+type deployment struct {
+	manifest *essav1.Manifest
+	exports  map[string]string // what callers may say -> export
+}
+
+const (
+	registryScope = "deployments"
+	retryAlways   = "always"
+	retrySafe     = "safe"
+	maxHistory    = 32
+	maxCached     = 4096 // deployments; beyond it the cache starts anew
+	versionDigits = 12
+	wrapperPrefix = "__essa_wrapper__"
+)
+
+func newRegistry(k *client.KVS) *registry {
+	return &registry{kvs: k, byName: map[string]*deployment{}}
+}
+
+// follow drops cached deployments when their name changes, until ctx ends. Where changes may have been missed it drops all.
+func (g *registry) follow(ctx context.Context) {
+	for ctx.Err() == nil {
+		_ = g.kvs.Watch(ctx, client.RegistrySpace, registryScope, client.WatchOptions{Prefix: true, Initial: true, KeysOnly: true},
+			func(i client.Item) {
+				if name, _, isManifest := strings.Cut(string(i.Key), "/"); !isManifest {
+					g.drop(name)
+				}
+			})
+		g.dropAll()
+		select {
+		case <-ctx.Done():
+		case <-time.After(followAgain):
+		}
+	}
+}
+
+// followAgain is how long a scheduler waits before it watches the register again after the KVS was lost.
+const followAgain = 100 * time.Millisecond
+
+func (g *registry) dropAll() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.epoch++
+	clear(g.byName)
+}
+
+func (g *registry) drop(name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.epoch++
+	delete(g.byName, name)
+}
+
+// deployment returns a deployment by name: its active version, or the one asked for.
+func (g *registry) deployment(ctx context.Context, name, version string) (*deployment, error) {
+	key := name
+	if version != "" {
+		key += "@" + version
+	}
+	g.mu.RLock()
+	d, epoch := g.byName[key], g.epoch
+	g.mu.RUnlock()
+	if d != nil {
+		return d, nil
+	}
+	d, err := g.read(ctx, name, version)
+	if err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.epoch == epoch {
+		if len(g.byName) >= maxCached {
+			clear(g.byName)
+		}
+		g.byName[key] = d
+	}
+	return d, nil
+}
+
+func (g *registry) read(ctx context.Context, name, version string) (*deployment, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	if version == "" {
+		p, err := g.pointer(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if p == nil || p.Deleted {
+			return nil, status.Errorf(status.NotFound, "there is no deployment %q (essad deployments lists them)", name)
+		}
+		version = p.Version
+	}
+	m, err := g.manifest(ctx, name, version)
+	if err != nil {
+		return nil, err
+	}
+	return newDeployment(m), nil
+}
+
+func newDeployment(m *essav1.Manifest) *deployment {
+	d := &deployment{manifest: m, exports: make(map[string]string, 2*len(m.Functions))}
+	for _, f := range m.Functions {
+		d.exports[f] = f
+		if short, ok := strings.CutPrefix(f, wrapperPrefix); ok {
+			if _, taken := d.exports[short]; !taken {
+				d.exports[short] = f
+			}
+		}
+	}
+	return d
+}
+
+// export finds the export that a caller means: its name, or the function's name without the wrapper's prefix.
+func (d *deployment) export(function string) (string, error) {
+	if e, ok := d.exports[function]; ok {
+		return e, nil
+	}
+	var names []string
+	for _, f := range d.manifest.Functions {
+		names = append(names, strings.TrimPrefix(f, wrapperPrefix))
+	}
+	if len(names) == 0 {
+		return "", status.Errorf(status.NotFound, "deployment %q has no functions", d.manifest.Name)
+	}
+	const most = 16
+	if len(names) > most {
+		names = append(names[:most], "...")
+	}
+	return "", status.Errorf(status.NotFound, "deployment %q has no function %q; it has %s",
+		d.manifest.Name, function, strings.Join(names, ", "))
+}
+
+var nameForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
+
+func checkName(name string) error {
+	if !nameForm.MatchString(name) {
+		return status.Errorf(status.Invalid,
+			"%q is not a deployment name: want 1 to 63 of a-z 0-9 . _ -, starting and ending with a letter or digit", name)
+	}
+	return nil
+}
+
+// pointer returns the pointer of a name, nil if there never was one.
+func (g *registry) pointer(ctx context.Context, name string) (*essav1.Pointer, error) {
+	p := &essav1.Pointer{}
+	found, err := g.load(ctx, name, p)
+	if !found {
+		return nil, err
+	}
+	return p, err
+}
+
+func (g *registry) manifest(ctx context.Context, name, version string) (*essav1.Manifest, error) {
+	m := &essav1.Manifest{}
+	found, err := g.load(ctx, name+"/"+version, m)
+	if err == nil && !found {
+		err = status.Errorf(status.NotFound, "deployment %q has no version %q", name, version)
+	}
+	return m, err
+}
+
+// load reads one message of the register.
+func (g *registry) load(ctx context.Context, key string, m proto.Message) (found bool, err error) {
+	raw, _, err := g.kvs.Data(ctx, client.RegistrySpace, registryScope, []byte(key))
+	if status.Of(err) == status.NotFound {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, unmarshal(raw, m)
+}
+
+func (g *registry) save(ctx context.Context, key string, m proto.Message) error {
+	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		return status.Errorf(status.Internal, "encode %T: %v", m, err)
+	}
+	_, err = g.kvs.Set(ctx, client.RegistrySpace, registryScope, []byte(key), raw, client.PutOptions{})
+	return err
+}
+
+func unmarshal(raw []byte, m proto.Message) error {
+	if err := proto.Unmarshal(raw, m); err != nil {
+		return status.Errorf(status.Corrupt, "stored %T: %w", m, err)
+	}
+	return nil
+}
+
+// versionOf names a manifest by what it says, not by when or how it came here.
+func versionOf(m *essav1.Manifest) (string, error) {
+	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(&essav1.Manifest{
+		Name: m.Name, Module: m.Module, Limits: m.Limits, Env: m.Env, Engine: m.Engine, Retry: m.Retry,
+	})
+	if err != nil {
+		return "", status.Errorf(status.Internal, "encode a manifest: %v", err)
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])[:versionDigits], nil
+}
+
+// activate points name to a version that is stored.
+func (g *registry) activate(ctx context.Context, name, version string) error {
+	p, err := g.pointer(ctx, name)
+	if err != nil {
+		return err
+	}
+	next := &essav1.Pointer{Version: version, History: []string{version}}
+	for _, v := range p.GetHistory() {
+		if v != version && len(next.History) < maxHistory {
+			next.History = append(next.History, v)
+		}
+	}
+	if err := g.save(ctx, name, next); err != nil {
+		return err
+	}
+	g.drop(name)
+	return nil
+}
+
+// names lists the names that are or were deployed, with their pointers.
+func (g *registry) names(ctx context.Context) (map[string]*essav1.Pointer, error) {
+	out := map[string]*essav1.Pointer{}
+	var bad error
+	err := g.kvs.ScanAll(ctx, client.RegistrySpace, registryScope, client.ScanOptions{}, func(i client.Item) bool {
+		if strings.Contains(string(i.Key), "/") {
+			return true
+		}
+		p := &essav1.Pointer{}
+		var raw []byte
+		if raw, bad = client.PlainData(i.Value); bad == nil {
+			bad = unmarshal(raw, p)
+		}
+		out[string(i.Key)] = p
+		return bad == nil
+	})
+	return out, errors.Join(err, bad)
+}
+
+// deployments lists what is deployed, by name.
+func (g *registry) deployments(ctx context.Context) ([]*essav1.Deployment, error) {
+	pointers, err := g.names(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []*essav1.Deployment
+	for name, p := range pointers {
+		if p.Deleted {
+			continue
+		}
+		m, err := g.manifest(ctx, name, p.Version)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, &essav1.Deployment{Active: m, History: p.History})
+	}
+	slices.SortFunc(out, func(a, b *essav1.Deployment) int { return strings.Compare(a.Active.Name, b.Active.Name) })
+	return out, nil
+}

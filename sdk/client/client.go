@@ -1,0 +1,262 @@
+// Package client is essad for applications: runs, calls, deployments and state, over a Session of the fabric.
+//
+// A Client holds no connection of its own and no goroutine; the caller opens the Session and closes it. Every method takes
+// a context, whose deadline travels with the request, and returns errors with a class (sdk/status).
+//
+// It may import sdk/{transport,topic,lattice,ring,proto,status,hlc}, and never an implementation of the fabric.
+package client
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/essa-project/essad/sdk/hlc"
+	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
+	"github.com/essa-project/essad/sdk/status"
+	"github.com/essa-project/essad/sdk/topic"
+	"github.com/essa-project/essad/sdk/transport"
+)
+
+// Client talks to the schedulers of a cluster.
+type Client struct {
+	session transport.Session
+	names   topic.Names
+}
+
+// New makes a client over s, which stays the caller's.
+func New(s transport.Session) *Client { return &Client{session: s, names: topic.Default} }
+
+// CallOptions are the optional parts of a call.
+type CallOptions struct {
+	ID      hlc.ID // sent again with the same id, a call is not run twice; zero: a fresh one
+	Version string // a version of the deployment; empty: the active one
+	Stats   bool   // ask what the call used
+	// Timeout is the call's own where ctx is not to be its deadline, as for CallAsync; 0: ctx's deadline.
+	Timeout time.Duration
+}
+
+// CallResult is what a function returned.
+type CallResult struct {
+	Value    []byte
+	HasValue bool // the function set a result, be it an empty one
+	Stats    *essav1.Stats
+}
+
+// Call calls a function of a deployment and waits for its result. ctx's deadline is the call's.
+func (c *Client) Call(ctx context.Context, deployment, function string, args []byte, o CallOptions) (*CallResult, error) {
+	att, err := proto.Marshal(callMeta(ctx, o))
+	if err != nil {
+		return nil, status.Errorf(status.Internal, "client: encode a call: %v", err)
+	}
+	s, err := transport.Ask(ctx, c.session, transport.Selector{KeyExpr: c.names.Call(deployment, function, "")},
+		transport.GetOptions{Payload: args, Attachment: att, Timeout: -1})
+	if err != nil {
+		return nil, noScheduler(err)
+	}
+	var out essav1.Outcome
+	if err := proto.Unmarshal(s.Attachment, &out); err != nil {
+		return nil, status.Errorf(status.Internal, "client: the reply has no Outcome: %v", err)
+	}
+	return &CallResult{Value: s.Payload, HasValue: out.HasValue, Stats: out.Stats}, nil
+}
+
+func callMeta(ctx context.Context, o CallOptions) *essav1.CallMeta {
+	m := &essav1.CallMeta{Version: o.Version, WantStats: o.Stats}
+	if !o.ID.IsZero() {
+		m.Id = o.ID[:]
+	}
+	if o.Timeout > 0 {
+		m.DeadlineUnixNano = time.Now().Add(o.Timeout).UnixNano()
+	} else if d, ok := ctx.Deadline(); ok {
+		m.DeadlineUnixNano = d.UnixNano()
+	}
+	return m
+}
+
+// noScheduler says what it means that nobody answers.
+func noScheduler(err error) error {
+	if status.Of(err) == status.Unavailable && status.DetailOf(err) == status.DetailSafe {
+		return status.Safe(status.Errorf(status.Unavailable,
+			"%w (is a daemon with a scheduler running, and has it finished starting?)", err))
+	}
+	return err
+}
+
+// CallAsync starts a call and returns its id at once; Result fetches what came of it.
+func (c *Client) CallAsync(ctx context.Context, deployment, function string, args []byte, o CallOptions) (hlc.ID, error) {
+	req := &essav1.AsyncRequest{Deployment: deployment, Function: function, Args: args, Meta: callMeta(ctx, o)}
+	var out essav1.AsyncReply
+	if err := c.admin(ctx, "call-async", req, &out); err != nil {
+		return hlc.ID{}, err
+	}
+	if len(out.Id) != len(hlc.ID{}) {
+		return hlc.ID{}, status.Errorf(status.Internal, "client: the reply has no call id")
+	}
+	return hlc.ID(out.Id), nil
+}
+
+// Result returns the value of an asynchronous call. While it still runs, after waiting for at most wait, that is an
+// Unavailable error; a call that failed returns its error.
+func (c *Client) Result(ctx context.Context, id hlc.ID, wait time.Duration) ([]byte, error) {
+	var out essav1.ResultReply
+	if err := c.admin(ctx, "result", &essav1.ResultRequest{Id: id[:], WaitNano: int64(wait)}, &out); err != nil {
+		return nil, err
+	}
+	switch out.State {
+	case "done":
+		return out.Value, nil
+	case "failed":
+		return nil, status.FromCode(out.ErrorCode, out.ErrorText)
+	}
+	return nil, status.Errorf(status.Unavailable, "call %s is still running", id)
+}
+
+// Deploy makes a version of a deployment active. The module must have been uploaded. The reply tells the version, and
+// whether it was active already.
+func (c *Client) Deploy(ctx context.Context, m *essav1.Manifest) (*essav1.DeployReply, error) {
+	var out essav1.DeployReply
+	return &out, c.admin(ctx, "deploy", &essav1.DeployRequest{Manifest: m}, &out)
+}
+
+// Undeploy takes a deployment away. Its state stays.
+func (c *Client) Undeploy(ctx context.Context, name string) error {
+	return c.admin(ctx, "undeploy", &essav1.NameRequest{Name: name}, nil)
+}
+
+// Rollback makes an earlier version active: the one before the active one where version is empty.
+func (c *Client) Rollback(ctx context.Context, name, version string) (*essav1.Manifest, error) {
+	var out essav1.DeployReply
+	err := c.admin(ctx, "rollback", &essav1.NameRequest{Name: name, Version: version}, &out)
+	return out.Manifest, err
+}
+
+// Deployments lists what is deployed, by name.
+func (c *Client) Deployments(ctx context.Context) ([]*essav1.Deployment, error) {
+	var out essav1.DeploymentsReply
+	err := c.admin(ctx, "deployments", nil, &out)
+	return out.Deployments, err
+}
+
+// Modules lists the stored modules.
+func (c *Client) Modules(ctx context.Context) ([]*essav1.Module, error) {
+	var out essav1.ModulesReply
+	err := c.admin(ctx, "modules", nil, &out)
+	return out.Modules, err
+}
+
+// CollectModules removes modules that no deployment's history names and that are older than age.
+func (c *Client) CollectModules(ctx context.Context, age time.Duration, dryRun bool) (*essav1.GCReply, error) {
+	var out essav1.GCReply
+	return &out, c.admin(ctx, "gc", &essav1.GCRequest{DryRun: dryRun, OlderThanNano: int64(age)}, &out)
+}
+
+// Processes lists the calls and runs in flight, of every scheduler.
+func (c *Client) Processes(ctx context.Context) ([]*essav1.Process, error) {
+	var all []*essav1.Process
+	sel := transport.Selector{KeyExpr: c.names.Admin("scheduler", "ps")}
+	err := c.session.Get(ctx, sel, transport.GetOptions{Target: transport.All, Consolidation: transport.None}, func(r transport.Reply) {
+		var out essav1.PSReply
+		if r.Err == nil && proto.Unmarshal(r.Sample.Payload, &out) == nil {
+			all = append(all, out.Processes...)
+		}
+	})
+	return all, err
+}
+
+// Nodes asks every daemon for its status.
+func (c *Client) Nodes(ctx context.Context) ([]*essav1.NodeStatus, error) {
+	var all []*essav1.NodeStatus
+	sel := transport.Selector{KeyExpr: c.names.Admin("node", "status")}
+	err := c.session.Get(ctx, sel, transport.GetOptions{Target: transport.All, Consolidation: transport.None}, func(r transport.Reply) {
+		out := &essav1.NodeStatus{}
+		if r.Err == nil && proto.Unmarshal(r.Sample.Payload, out) == nil {
+			all = append(all, out)
+		}
+	})
+	return all, err
+}
+
+// Logs returns the newest output of a deployment, about maxBytes of it per executor, oldest first.
+func (c *Client) Logs(ctx context.Context, deployment string, maxBytes int64) ([]*essav1.LogRecord, error) {
+	raw, err := proto.Marshal(&essav1.LogsRequest{Deployment: deployment, MaxBytes: maxBytes})
+	if err != nil {
+		return nil, status.Errorf(status.Internal, "client: encode a request for logs: %v", err)
+	}
+	var all []*essav1.LogRecord
+	sel := transport.Selector{KeyExpr: c.names.ExecutorLogs("*")}
+	err = c.session.Get(ctx, sel, transport.GetOptions{Payload: raw, Target: transport.All}, func(r transport.Reply) {
+		var out essav1.LogsReply
+		if r.Err == nil && proto.Unmarshal(r.Sample.Payload, &out) == nil {
+			all = append(all, out.Records...)
+		}
+	})
+	slices.SortStableFunc(all, func(a, b *essav1.LogRecord) int { return int(a.TimeUnixNano - b.TimeUnixNano) })
+	return all, err
+}
+
+// FollowLogs calls h for each record a deployment writes from now on, until ctx ends.
+func (c *Client) FollowLogs(ctx context.Context, deployment string, h func(*essav1.LogRecord)) error {
+	sub, err := c.session.Subscribe(c.names.Log(deployment), transport.SubscribeOptions{}, func(s transport.Sample) {
+		rec := &essav1.LogRecord{}
+		if proto.Unmarshal(s.Payload, rec) == nil {
+			h(rec)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return sub.Close()
+}
+
+// admin sends one administrative request to a scheduler.
+func (c *Client) admin(ctx context.Context, verb string, in, out proto.Message) error {
+	var raw []byte
+	if in != nil {
+		var err error
+		if raw, err = proto.Marshal(in); err != nil {
+			return status.Errorf(status.Internal, "client: encode %s: %v", verb, err)
+		}
+	}
+	o := transport.GetOptions{Payload: raw}
+	if _, bounded := ctx.Deadline(); !bounded {
+		o.Timeout = adminTimeout
+	}
+	s, err := transport.Ask(ctx, c.session, transport.Selector{KeyExpr: c.names.Admin("scheduler", verb)}, o)
+	if err != nil {
+		return noScheduler(err)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := proto.Unmarshal(s.Payload, out); err != nil {
+		return status.Errorf(status.Internal, "client: reply to %s cannot be read: %v", verb, err)
+	}
+	return nil
+}
+
+// adminTimeout bounds an administrative request whose context has no deadline.
+const adminTimeout = 60 * time.Second
+
+// The messages that callers fill in or read, under the names this package gives them.
+type (
+	// Manifest is one version of a deployment.
+	Manifest = essav1.Manifest
+	// Limits bound one invocation.
+	Limits = essav1.Limits
+	// DeployReply tells what a Deploy did.
+	DeployReply = essav1.DeployReply
+	// Deployment is a name with its active version.
+	Deployment = essav1.Deployment
+	// Module is a stored module.
+	Module = essav1.Module
+	// NodeStatus is what a daemon says of itself.
+	NodeStatus = essav1.NodeStatus
+	// LogRecord is one line a deployment wrote.
+	LogRecord = essav1.LogRecord
+	// Process is a call or run in flight.
+	Process = essav1.Process
+)
