@@ -48,51 +48,55 @@ func (l *layer) acceptOne(k *key, v any, path string) any {
 	case isTree && k.kind == textMap:
 		return l.acceptTexts(sub, path)
 	case isTree && k.kind == anyMap:
-		return l.acceptAny(sub)
+		return l.acceptAny(sub, path)
 	case isLeaf && (k.kind == scalar || k.kind == list):
 		return l.acceptValue(k, val, path)
 	case isLeaf:
-		l.report(path, val.Origin, l.writeBlock(k, path), "%s is a %s, not a value", path, k.typeName())
+		l.report(path, val.Origin, l.writeBlock(k, k.name), "%s is a %s, not a value", path, k.typeName())
 	case l.nulls[path]:
 		l.report(path, l.blocks[path], "Write a value, or leave the key out.", "%s has no value", path)
 	default:
-		l.report(path, l.blocks[path], "Write it as "+k.example()+".", "%s is a %s, not a block", path, k.typeName())
+		l.report(path, l.blocks[path], "Write it as "+k.example(l.form)+".", "%s is a %s, not a block", path, k.typeName())
 	}
 	return nil
 }
 
-func (l *layer) writeBlock(k *key, path string) string {
-	name := k.name
-	if k.kind == labelled {
-		name += " \"NAME\""
+func (l *layer) writeBlock(k *key, name string) string {
+	switch {
+	case l.form == inText:
+		return "Set one of its keys."
+	case l.form == inYAML && k.kind == labelled:
+		return "Write it as " + name + ": {NAME: {}} with its keys inside."
+	case l.form == inYAML:
+		return "Write it as " + name + ": {} with its keys inside."
+	case k.kind == labelled:
+		return "Write it as " + name + " \"NAME\" {} with its keys inside."
 	}
-	if l.origin == FromFile {
-		return "Write it as a block: " + name + " { }"
-	}
-	return "Set one of its keys."
+	return "Write it as " + name + " {} with its keys inside."
 }
 
 // example shows how a value of the key is written.
-func (k *key) example() string {
-	def := k.def
-	switch k.typeName() {
-	case "size":
-		def = cmpOr(def, "64MiB")
-	case "duration":
-		def = cmpOr(def, "30s")
-	case "whole number":
-		return k.name + " = " + cmpOr(def, "1")
-	case "list of strings":
-		return k.name + " = [\"...\"]"
+func (k *key) example(f form) string {
+	text := k.def
+	if text == "" || text == "0" {
+		text = map[string]string{"size": "64MiB", "duration": "30s", "whole number": "1", "true or false": "true"}[k.typeName()]
 	}
-	return k.name + " = " + strconv.Quote(cmpOr(def, "..."))
-}
-
-func cmpOr(a, b string) string {
-	if a != "" {
-		return a
+	if text == "" {
+		text = "..."
 	}
-	return b
+	quoted := strconv.Quote(text)
+	switch {
+	case f == inText:
+		return text
+	case k.kind == list:
+		quoted = "[" + quoted + "]"
+	case k.typeName() == "whole number" || k.typeName() == "true or false":
+		quoted = text
+	}
+	if f == inYAML {
+		return k.name + ": " + quoted
+	}
+	return k.name + " = " + quoted
 }
 
 func (l *layer) unknown(parent *key, path, name string, v any) {
@@ -102,7 +106,11 @@ func (l *layer) unknown(parent *key, path, name string, v any) {
 		at = val.Name
 	}
 	if l.labels[p] {
-		l.report(p, at, "Write "+path+" { }", "%s takes no name", path)
+		takes := "no name"
+		if parent.kind == labelled {
+			takes = "one name only"
+		}
+		l.report(p, at, "Leave out "+strconv.Quote(name)+".", "%s takes %s", path, takes)
 		return
 	}
 	where := ""
@@ -115,7 +123,7 @@ func (l *layer) unknown(parent *key, path, name string, v any) {
 func (l *layer) acceptLabelled(k *key, tree map[string]any, path string) map[string]any {
 	out := make(map[string]any, len(tree))
 	if len(tree) == 0 {
-		l.report(path, l.blocks[path], "Write "+k.name+" \"NAME\" { }", "%s needs a name", path)
+		l.report(path, l.blocks[path], l.writeBlock(k, k.name), "%s needs a name", path)
 	}
 	for label, v := range tree {
 		p := join(path, label)
@@ -125,9 +133,9 @@ func (l *layer) acceptLabelled(k *key, tree map[string]any, path string) map[str
 			if val, isLeaf := v.(leaf); isLeaf {
 				at = val.Name
 			}
-			l.report(p, at, "Write "+k.name+" \"NAME\" { }", "%s needs a name, and its keys inside", path)
+			l.report(p, at, l.writeBlock(k, k.name), "%s needs a name, and its keys inside", path)
 		case !nameRule.MatchString(label):
-			l.report(p, at, nameHelp, "%q cannot be the name of a %s", label, k.name)
+			l.report(p, at, nameHelp, "%s: %q is not a name", path, label)
 		default:
 			out[label] = l.accept(k, sub, p)
 		}
@@ -158,11 +166,13 @@ func (l *layer) acceptTexts(tree map[string]any, path string) map[string]any {
 	return out
 }
 
-func (l *layer) acceptAny(tree map[string]any) map[string]any {
+// acceptAny takes what a plugin's settings may be. Each setting is one value, however deep: a later layer replaces it whole.
+func (l *layer) acceptAny(tree map[string]any, path string) map[string]any {
 	out := make(map[string]any, len(tree))
 	for name, v := range tree {
 		if sub, ok := v.(map[string]any); ok {
-			v = l.acceptAny(sub)
+			at := l.blocks[join(path, name)]
+			v = leaf{Value: bare(sub), Origin: at, Name: at}
 		}
 		out[name] = v
 	}
@@ -170,7 +180,7 @@ func (l *layer) acceptAny(tree map[string]any) map[string]any {
 }
 
 func (l *layer) acceptValue(k *key, val leaf, path string) any {
-	typed, err := k.convert(val.Value, l.text)
+	typed, err := k.convert(val.Value, l.form)
 	if err == nil {
 		err = k.satisfies(typed)
 	}
@@ -204,7 +214,7 @@ func wrong(help, format string, args ...any) *mistake {
 }
 
 // convert turns a value as it was read into one of the key's type.
-func (k *key) convert(v any, text bool) (any, *mistake) {
+func (k *key) convert(v any, f form) (any, *mistake) {
 	s, isString := v.(string)
 	n, isInt := v.(int64)
 	switch k.typ {
@@ -212,32 +222,32 @@ func (k *key) convert(v any, text bool) (any, *mistake) {
 		if isInt && n >= 0 {
 			return ByteSize(n), nil
 		}
-		return parsed(s, isString, k, ParseByteSize)
+		return parsed(s, isString, k, f, ParseByteSize)
 	case reflect.TypeFor[Duration]():
 		if isInt && n == 0 {
 			return Duration(0), nil
 		}
-		return parsed(s, isString, k, ParseDuration)
+		return parsed(s, isString, k, f, ParseDuration)
 	case reflect.TypeFor[Mode]():
-		return parsed(s, isString, k, ParseMode)
+		return parsed(s, isString, k, f, ParseMode)
 	}
 	switch k.typ.Kind() {
 	case reflect.Slice:
-		return k.strings(v, text)
+		return k.strings(v, f)
 	case reflect.Bool:
-		return k.boolean(v, text)
+		return k.boolean(v, f)
 	case reflect.Int, reflect.Int64:
-		return k.integer(v, text)
+		return k.integer(v, f)
 	}
 	if !isString {
-		return nil, wrong("Write it in quotes, as "+k.example()+".", "must be a string, not %s", describe(v))
+		return nil, wrong("Write it in quotes, as "+k.example(f)+".", "must be a string, not %s", describe(v))
 	}
 	return s, nil
 }
 
-func parsed[T any](s string, ok bool, k *key, parse func(string) (T, error)) (any, *mistake) {
+func parsed[T any](s string, ok bool, k *key, f form, parse func(string) (T, error)) (any, *mistake) {
 	if !ok {
-		return nil, wrong("Write it in quotes, as "+k.example()+".", "must be a %s in quotes", k.typeName())
+		return nil, wrong("Write it in quotes, as "+k.example(f)+".", "must be a %s in quotes", k.typeName())
 	}
 	v, err := parse(s)
 	if err != nil {
@@ -254,8 +264,8 @@ func sentence(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:] + "."
 }
 
-func (k *key) strings(v any, text bool) (any, *mistake) {
-	if s, ok := v.(string); ok && text {
+func (k *key) strings(v any, f form) (any, *mistake) {
+	if s, ok := v.(string); ok && f == inText {
 		out := []string{}
 		for part := range strings.SplitSeq(s, ",") {
 			if part = strings.TrimSpace(part); part != "" {
@@ -266,21 +276,21 @@ func (k *key) strings(v any, text bool) (any, *mistake) {
 	}
 	items, ok := v.([]any)
 	if !ok {
-		return nil, wrong("Write it as "+k.example()+".", "must be a list of strings, not %s", describe(v))
+		return nil, wrong("Write it as "+k.example(f)+".", "must be a list of strings, not %s", describe(v))
 	}
 	out := make([]string, 0, len(items))
 	for _, item := range items {
 		s, ok := item.(string)
 		if !ok {
-			return nil, wrong("Write it as "+k.example()+".", "must hold strings only, not %s", describe(item))
+			return nil, wrong("Write it as "+k.example(f)+".", "must hold strings only, not %s", describe(item))
 		}
 		out = append(out, s)
 	}
 	return out, nil
 }
 
-func (k *key) boolean(v any, text bool) (any, *mistake) {
-	if s, ok := v.(string); ok && text {
+func (k *key) boolean(v any, f form) (any, *mistake) {
+	if s, ok := v.(string); ok && f == inText {
 		if b, err := strconv.ParseBool(s); err == nil {
 			return b, nil
 		}
@@ -291,8 +301,8 @@ func (k *key) boolean(v any, text bool) (any, *mistake) {
 	return nil, wrong("Write true or false.", "must be true or false, not %s", describe(v))
 }
 
-func (k *key) integer(v any, text bool) (any, *mistake) {
-	if s, ok := v.(string); ok && text {
+func (k *key) integer(v any, f form) (any, *mistake) {
+	if s, ok := v.(string); ok && f == inText {
 		n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
 		if err != nil {
 			return nil, wrong("", "must be a whole number, not %s", describe(v))
@@ -302,7 +312,7 @@ func (k *key) integer(v any, text bool) (any, *mistake) {
 	n, ok := v.(int64)
 	switch {
 	case !ok:
-		return nil, wrong("Write it as "+k.example()+".", "must be a whole number, not %s", describe(v))
+		return nil, wrong("Write it as "+k.example(f)+".", "must be a whole number, not %s", describe(v))
 	case k.typ.Kind() == reflect.Int64:
 		return n, nil
 	case int64(int(n)) != n:
@@ -367,7 +377,7 @@ func (k *key) satisfies(v any) *mistake {
 
 // bound compares with the argument of min or max, which is written as a value of the key is.
 func (k *key) bound(v any, c check) *mistake {
-	limit, m := k.convert(c.arg, true)
+	limit, m := k.convert(c.arg, inText)
 	if m != nil {
 		panic("config: check of " + k.name + ": " + m.text) // the schema itself is wrong; a test loads every check
 	}

@@ -162,7 +162,7 @@ func (d Diagnostics) err() error {
 func (d Diagnostics) sortBySource(sources []string) {
 	rank := make(map[string]int, len(sources))
 	for i, s := range sources {
-		rank[s] = i + 1
+		rank[s] = i - len(sources) // what has no place comes last
 	}
 	slices.SortStableFunc(d, func(a, b Diagnostic) int {
 		return cmp.Or(

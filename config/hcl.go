@@ -27,11 +27,21 @@ func (p hclParser) Unmarshal(data []byte) (map[string]any, error) {
 	p.syntax(diags)
 	tree := map[string]any{}
 	if file != nil {
-		if body, ok := file.Body.(*hclsyntax.Body); ok && !diags.HasErrors() {
+		if body, ok := file.Body.(*hclsyntax.Body); ok && sound(diags) {
 			p.body(body, tree, "")
 		}
 	}
 	return tree, nil
+}
+
+// sound reports whether the parser understood the file, though it may have found a key twice.
+func sound(diags hcl.Diagnostics) bool {
+	for _, d := range diags {
+		if d.Severity == hcl.DiagError && d.Summary != "Attribute redefined" {
+			return false
+		}
+	}
+	return true
 }
 
 // Marshal implements koanf.Parser. Print writes HCL with comments instead.
@@ -39,22 +49,30 @@ func (p hclParser) Marshal(map[string]any) ([]byte, error) {
 	return nil, errors.New("config: use Print to write HCL")
 }
 
-// nestingOK refuses what would drive hcl's recursive parser deep into the stack, before it sees it.
+// nestingOK refuses what would drive hcl's recursive parser deep into the stack, before the parser sees it: each bracket,
+// template and operator may cost it one level.
 func (p hclParser) nestingOK(data []byte) bool {
-	depth, line, column := 0, 1, 1
-	for _, c := range string(data) {
-		switch c {
-		case '[', '{', '(':
+	tokens, _ := hclsyntax.LexConfig(data, p.name, hcl.InitialPos) // the parser reports its mistakes
+	depth, operators := 0, 0
+	for _, t := range tokens {
+		switch t.Type {
+		case hclsyntax.TokenOBrace, hclsyntax.TokenOBrack, hclsyntax.TokenOParen, hclsyntax.TokenOQuote, hclsyntax.TokenOHeredoc,
+			hclsyntax.TokenTemplateInterp, hclsyntax.TokenTemplateControl:
 			if depth++; depth > maxNesting {
-				p.report("", p.at(line, column, column+1), "", "brackets are nested more than %d deep", maxNesting)
+				p.report("", p.rng(t.Range), "", "brackets and templates are nested more than %d deep", maxNesting)
 				return false
 			}
-		case ']', '}', ')':
+		case hclsyntax.TokenCBrace, hclsyntax.TokenCBrack, hclsyntax.TokenCParen, hclsyntax.TokenCQuote, hclsyntax.TokenCHeredoc,
+			hclsyntax.TokenTemplateSeqEnd:
 			depth = max(0, depth-1)
-		case '\n':
-			line, column = line+1, 0
+		case hclsyntax.TokenBang, hclsyntax.TokenMinus, hclsyntax.TokenPlus, hclsyntax.TokenStar, hclsyntax.TokenSlash,
+			hclsyntax.TokenPercent, hclsyntax.TokenAnd, hclsyntax.TokenOr, hclsyntax.TokenQuestion, hclsyntax.TokenColon,
+			hclsyntax.TokenDot:
+			if operators++; operators > maxOperators {
+				p.report("", p.rng(t.Range), "", "the file holds more than %d operators", maxOperators)
+				return false
+			}
 		}
-		column++
 	}
 	return true
 }
@@ -181,7 +199,7 @@ func (p hclParser) plain(e hclsyntax.Expression, path string) (any, bool) {
 	}
 	out, err := fromCty(v)
 	if err != nil {
-		p.report(path, p.rng(e.Range()), "", "%v", err)
+		p.report(path, p.rng(e.Range()), "", "%s: %v", path, err)
 		return nil, false
 	}
 	return out, true

@@ -194,7 +194,7 @@ func elsewhere(k *key, path, name string) []string {
 
 // nearest returns the candidate that few typing mistakes turn name into, or "".
 func nearest(name string, candidates []string) string {
-	best, bestCost := "", 1+len(name)/3
+	best, bestCost := "", max(1, (len(name)+1)/3)
 	for _, c := range candidates {
 		if cost := distance(strings.ToLower(name), c, bestCost); cost < bestCost || cost == bestCost && best == "" {
 			best, bestCost = c, cost

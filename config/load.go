@@ -14,7 +14,6 @@ import (
 	"strings"
 
 	"github.com/go-viper/mapstructure/v2"
-	"github.com/knadh/koanf/providers/confmap"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 )
@@ -136,7 +135,7 @@ func (ld *loader) file(name string, data []byte) {
 		return
 	}
 	var parser koanf.Parser = hclParser{l}
-	if ext := filepath.Ext(name); ext == ".yaml" || ext == ".yml" {
+	if l.form == inYAML {
 		parser = &yamlParser{layer: l}
 	}
 	file := koanf.New(".")
@@ -160,6 +159,15 @@ func (p bytesProvider) Read() (map[string]any, error) {
 	return nil, errors.New("config: a file needs a parser")
 }
 
+// treeProvider hands a tree to koanf. koanf's own provider would copy it first, leaf by leaf with reflection.
+type treeProvider map[string]any
+
+func (p treeProvider) Read() (map[string]any, error) { return p, nil }
+
+func (p treeProvider) ReadBytes() ([]byte, error) {
+	return nil, errors.New("config: a tree has no bytes")
+}
+
 func (ld *loader) texts(kind OriginKind, settings []Setting) {
 	l, tree := textLayer(kind, settings)
 	for _, s := range settings {
@@ -178,7 +186,7 @@ func (ld *loader) merge(l *layer, tree map[string]any) {
 			ld.blocks[path] = at
 		}
 	}
-	if err := ld.merged.Load(confmap.Provider(tree, ""), nil); err != nil {
+	if err := ld.merged.Load(treeProvider(tree), nil); err != nil {
 		ld.diags = append(ld.diags, Diagnostic{Summary: err.Error(), Origin: l.at(0, 0, 0)})
 	}
 	for _, role := range l.off {
@@ -189,26 +197,26 @@ func (ld *loader) merge(l *layer, tree map[string]any) {
 // finish puts the defaults below what was merged, decodes, derives and validates.
 func (ld *loader) finish() (*Config, Origins, error) {
 	all := koanf.New(".")
-	given := ld.merged.Raw()
-	if err := all.Load(confmap.Provider(defaults(root(), given), ""), nil); err != nil {
+	if err := all.Load(treeProvider(defaults(root(), ld.merged.Raw())), nil); err != nil {
 		return nil, nil, fmt.Errorf("config: defaults: %w", err)
 	}
 	if err := all.Merge(ld.merged); err != nil {
 		return nil, nil, fmt.Errorf("config: merge: %w", err)
 	}
+	tree := all.Raw()
 	cfg := new(Config)
-	err := all.UnmarshalWithConf("", cfg, koanf.UnmarshalConf{
-		Tag:           "key",
-		DecoderConfig: &mapstructure.DecoderConfig{DecodeHook: unwrap, ErrorUnused: true},
-	})
+	dec, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{Result: cfg, TagName: "key", DecodeHook: unwrap, ErrorUnused: true})
+	if err == nil {
+		err = dec.Decode(tree)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("config: decode: %w", err)
 	}
 	origins := Origins{}
-	originsOf(all.Raw(), "", origins)
+	originsOf(tree, "", origins)
 	unclear := cfg.derive(origins)
 	cfg.visit(func(path string, k *key, _ any) {
-		if _, ok := origins[path]; !ok && k.kind != textMap && k.kind != anyMap {
+		if _, ok := origins[path]; !ok && (k.kind == scalar || k.kind == list) {
 			origins[path] = Origin{Kind: FromDefault}
 		}
 	})
@@ -274,7 +282,7 @@ func (ld *loader) locate(p problem, origins Origins) Diagnostic {
 		d.Origin = ld.blocks[path]
 	}
 	for _, l := range ld.layers {
-		if l.name == d.Origin.Source || l.text && l.origin == d.Origin.Kind {
+		if l.name == d.Origin.Source || l.form == inText && l.origin == d.Origin.Kind {
 			d.Snippet = l.snippet(d.Origin)
 		}
 	}
@@ -298,7 +306,7 @@ func defaults(k *key, given map[string]any) map[string]any {
 
 // defaultValue converts the default tag, which is written as in the environment.
 func (k *key) defaultValue() any {
-	v, m := k.convert(k.def, true)
+	v, m := k.convert(k.def, inText)
 	if m != nil {
 		panic("config: default of " + k.name + ": " + m.text) // the schema itself is wrong; a test loads every default
 	}

@@ -20,9 +20,11 @@ func (l *layer) migrate(tree map[string]any, steps []migration) bool {
 	case !isInt:
 		return true
 	case n < 1:
+		l.bad[""] = true // nothing of the file is known
 		l.report("version", v.Origin, "Write the version the file was made for.", "version: there is no version %d", n)
 		return false
 	case n > newest:
+		l.bad[""] = true
 		l.report("version", v.Origin, "Upgrade essad, or start from `essad config default`.",
 			"version: the file is of version %d and this essad reads up to %d", n, newest)
 		return false

@@ -77,7 +77,7 @@ func flagSettings(fs *pflag.FlagSet) []Setting {
 // textLayer makes the layer and tree of values that are all text. Later settings win.
 func textLayer(kind OriginKind, settings []Setting) (*layer, map[string]any) {
 	l := newLayer(string(kind), kind)
-	l.text = true
+	l.form = inText
 	tree := map[string]any{}
 	for _, s := range settings {
 		l.lines = append(l.lines, s.Source+"="+s.Value)

@@ -20,7 +20,7 @@ type layer struct {
 	name   string
 	dir    string   // relative paths are relative to it
 	lines  []string // of a file
-	text   bool     // all values are strings, to be parsed by the key's type
+	form   form     // how values are written
 	origin OriginKind
 
 	blocks map[string]Origin // where each block starts
@@ -31,6 +31,15 @@ type layer struct {
 	bad    map[string]bool // paths that have a diagnostic
 }
 
+// form is how a layer writes values, which decides how they are read and how messages show them.
+type form uint8
+
+const (
+	inHCL form = iota
+	inYAML
+	inText // all values are strings, to be parsed by the key's type
+)
+
 func newLayer(name string, o OriginKind) *layer {
 	return &layer{name: name, origin: o, blocks: map[string]Origin{}, labels: map[string]bool{}, nulls: map[string]bool{}, bad: map[string]bool{}}
 }
@@ -38,6 +47,9 @@ func newLayer(name string, o OriginKind) *layer {
 func newFile(name string, data []byte) *layer {
 	l := newLayer(name, FromFile)
 	l.dir = filepath.Dir(name)
+	if ext := filepath.Ext(name); ext == ".yaml" || ext == ".yml" {
+		l.form = inYAML
+	}
 	l.lines = strings.Split(string(data), "\n")
 	return l
 }
@@ -58,6 +70,9 @@ func (l *layer) line(n int) string {
 // otherwise drown the first, which says so.
 func (l *layer) report(path string, at Origin, help, format string, args ...any) {
 	l.bad[path] = true
+	if n := len(l.diags); n > 0 && at.Line > 0 && l.diags[n-1].Origin == at {
+		return // the parsers say more than once that they do not understand a place
+	}
 	if len(l.diags) >= maxDiagnostics {
 		return
 	}
@@ -70,7 +85,7 @@ func (l *layer) snippet(at Origin) string {
 	if at.Kind == FromFile {
 		return l.line(at.Line)
 	}
-	if l.text {
+	if l.form == inText {
 		return l.lineOf(at.Source)
 	}
 	return ""
@@ -88,9 +103,10 @@ func (l *layer) lineOf(source string) string {
 
 // Bounds on what is read and reported.
 const (
-	maxFileBytes   = 256 << 10
+	maxFileBytes   = 128 << 10
 	maxFiles       = 256
 	maxNesting     = 64
+	maxOperators   = 4096
 	maxValues      = 16 << 10 // values in one file, aliases followed
 	maxDiagnostics = 50
 )

@@ -29,7 +29,7 @@ func (c *Config) Validate() error {
 	for _, labels := range [][]string{sortedNames(c.Engines), sortedNames(c.Stores)} {
 		for _, label := range labels {
 			if !nameRule.MatchString(label) {
-				out = append(out, Diagnostic{Path: label, Summary: fmt.Sprintf("%q cannot be the name of a plugin", label), Help: nameHelp})
+				out = append(out, Diagnostic{Path: label, Summary: fmt.Sprintf("%q is not a name", label), Help: nameHelp})
 			}
 		}
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // visit calls f for each key that holds a value, in the order of the schema; blocks that are off are left out. Maps are
-// handed over whole.
+// handed over whole. A role and a named block are visited before their keys, with the value true.
 func (c *Config) visit(f func(path string, k *key, v any)) {
 	visit(reflect.ValueOf(c).Elem(), root(), "", f)
 }
@@ -19,11 +19,13 @@ func visit(v reflect.Value, k *key, path string, f func(string, *key, any)) {
 		case c.kind == group && field.Kind() != reflect.Pointer:
 			visit(field, c, p, f)
 		case c.kind == group && !field.IsNil():
+			f(p, c, true)
 			visit(field.Elem(), c, p, f)
 		case c.kind == group:
 		case c.kind == labelled:
 			plugins := field.Interface().(map[string]Plugin)
 			for _, label := range slices.Sorted(maps.Keys(plugins)) {
+				f(join(p, label), c, true)
 				visit(reflect.ValueOf(plugins[label]), c, join(p, label), f)
 			}
 		default:

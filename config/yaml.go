@@ -59,13 +59,21 @@ func (p *yamlParser) Marshal(map[string]any) ([]byte, error) {
 	return nil, errors.New("config: use Print to write YAML")
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+var (
+	yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+	// yamlInside matches mistakes for which yaml gives the line before the one where the map or list around starts.
+	yamlInside = regexp.MustCompile(`^did not find expected (key|'-'|',' or|node content)`)
+)
 
 func (p *yamlParser) syntax(err error) {
 	text, line := err.Error(), 0
 	if m := yamlLine.FindStringSubmatch(text); m != nil {
 		text = text[len(m[0]):]
 		line, _ = strconv.Atoi(m[1])
+	}
+	if yamlInside.MatchString(text) {
+		text = "the map or list that starts here has a mistake: " + text
+		line++
 	}
 	column, end := 0, 0
 	if s := p.line(line); s != "" {
@@ -171,7 +179,7 @@ func (p *yamlParser) plain(n *yaml.Node, path string, depth int) (any, bool) {
 	}
 	v, err := yamlScalar(n)
 	if err != nil {
-		p.report(path, p.node(n), "", "%v", err)
+		p.report(path, p.node(n), "", "%s: %v", path, err)
 		return nil, false
 	}
 	return v, true

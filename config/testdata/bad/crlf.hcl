@@ -1,0 +1,3 @@
+kvs {
+  memory = "big"
+}

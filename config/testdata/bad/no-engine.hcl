@@ -1,0 +1,2 @@
+# An executor needs an engine.
+executor {}

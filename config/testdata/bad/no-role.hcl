@@ -1,0 +1,4 @@
+# A daemon without a role has nothing to do.
+node {
+  name = "lonely"
+}

@@ -1,0 +1,4 @@
+# A string that does not end.
+kvs {
+  store = "pebble
+}

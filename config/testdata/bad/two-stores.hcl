@@ -1,0 +1,4 @@
+# Which of two stores is meant cannot be guessed.
+kvs {}
+store "pebble" {}
+store "other" {}

@@ -1,0 +1,2 @@
+# The smallest file: one role and nothing else.
+routing {}
