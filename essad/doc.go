@@ -1,0 +1,53 @@
+// Essad is a stateful serverless runtime: the daemon and the command line in one program. People give it WebAssembly
+// modules; it runs their functions on a cluster, lets functions call each other across nodes, and gives them shared state in
+// a lattice key-value store.
+//
+// # The parts
+//
+// A daemon plays the roles that its configuration names. Roles speak to each other through the message fabric
+// (sdk/transport) alone, also inside one process, so that one process with all roles and many machines with one each differ
+// only in their files.
+//
+//	        essad run, call, kvs ...        applications
+//	                  |                          |  sdk/client
+//	  ================+==========================+=====================  fabric: sdk/transport
+//	    |                |                 |               |
+//	routing          scheduler         executor           kvs
+//	who is there,    places calls      runs functions,    stores lattice
+//	where keys live  and runs          caches state       values
+//	                                   |                  |
+//	                             - - - + - - - - - - - - -+- - -          process border: sdk/plugin
+//	                                   |                  |
+//	                             engine plugin       store plugin
+//	                             (plugins/wazero)    (plugins/pebble)
+//
+// Engines and stores are separate processes. A crash of one costs the calls in it, never the daemon.
+//
+// # Where things are
+//
+//	essad/internal/cli         commands: parse, ask the daemon, print
+//	essad/internal/agent       from configuration to running roles; started in order, stopped in reverse
+//	essad/internal/supervisor  plugin processes: find, check, start, watch, restart, stop
+//	essad/internal/ROLE        one role each: a pure core and a thin shell around it
+//	config                     schema, loading, diagnostics
+//	sdk                        what others import: contracts, client, guest library, plugin border
+//	plugins                    one program each
+//
+// Who may import what is a table, in imports_test.go; that every package says what it is, is checked in pkgdoc_test.go.
+//
+// # Three trips through the house
+//
+// A call (essad call shop total): cli parses it; sdk/client asks the fabric; the scheduler's shell makes a message of the
+// query, its core chooses an executor, the shell passes it on; the executor's core accounts for it; engine.Engine.Invoke
+// takes it over the process border; the engine's runtime gets a clean instance and enters the guest. What the guest asks for
+// meets the runtime first and leaves the engine's process only where it must. The result takes the same doors backwards.
+//
+// A put (essad kvs PUT k v): sdk/client finds the owner of the key; the kvs shell hands it to the key's shard, whose core
+// checks, merges, stamps and marks it changed; the batch it is in goes to storage.Store.Apply; it is acknowledged when the
+// durability that was asked for is reached. From the same list of changes come watches and caches.
+//
+// A configuration key (kvs.durability): one field in config's schema; the agent copies it into kvs.Options; `essad config
+// print` shows it with its origin. A role never sees the configuration.
+//
+// An error makes the trip back with its class (sdk/status), which fixes the exit code, the HTTP status and what a guest sees.
+package main
