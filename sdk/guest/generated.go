@@ -58,7 +58,9 @@ func ExitOn(err error) {
 }
 
 // AppendTimestamp appends a timestamp as chrono's serde form has it: text.
-func AppendTimestamp(b []byte, t lattice.Timestamp) []byte { return bincode.AppendString(b, t.String()) }
+func AppendTimestamp(b []byte, t lattice.Timestamp) []byte {
+	return bincode.AppendString(b, t.String())
+}
 
 // TakeTimestamp takes a timestamp.
 func TakeTimestamp(d *bincode.Decoder) lattice.Timestamp {

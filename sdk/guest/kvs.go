@@ -36,6 +36,12 @@ func Get(key Key) (lattice.Value, error) {
 	return decodeValue(key, data, c)
 }
 
+// GetEncoded is TryGet without decoding: the bincode form of what is stored under key, NotFound where there is nothing.
+func GetEncoded(key Key) ([]byte, error) {
+	data, c := hostGet(string(key))
+	return data, failed("get", string(key), c)
+}
+
 func decodeValue(key Key, data []byte, c Code) (lattice.Value, error) {
 	if c != OK {
 		return nil, failed("get", string(key), c)
@@ -75,12 +81,15 @@ func as[T lattice.Value](key Key, got lattice.Value) (T, error) {
 	return v, nil
 }
 
+// Now is the time for a value that the last writer wins.
+func Now() lattice.Timestamp { return lattice.TimeOf(time.Now()) }
+
 // PutString sets key to text: of several, the last one by the clock wins.
 func PutString(key Key, text string) error { return PutBytes(key, []byte(text)) }
 
 // PutBytes sets key to data: of several, the last one by the clock wins.
 func PutBytes(key Key, data []byte) error {
-	return Put(key, lattice.LWW{Time: lattice.TimeOf(time.Now()), Data: data})
+	return Put(key, lattice.LWW{Time: Now(), Data: data})
 }
 
 // AddToSet adds elements to the set under key, which begins to exist with the first.

@@ -5,6 +5,8 @@ import (
 	"go/ast"
 	"go/token"
 	"go/types"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -56,7 +58,18 @@ type mistake struct {
 }
 
 func (m *mistakes) add(pos token.Pos, format string, args ...any) {
-	m.list = append(m.list, mistake{m.fset.Position(pos), fmt.Sprintf(format, args...)})
+	m.list = append(m.list, mistake{m.position(pos), fmt.Sprintf(format, args...)})
+}
+
+// position names a file as the go command does: from where we are, unless that is further away.
+func (m *mistakes) position(pos token.Pos) token.Position {
+	p := m.fset.Position(pos)
+	if here, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(here, p.Filename); err == nil && len(rel) < len(p.Filename) {
+			p.Filename = rel
+		}
+	}
+	return p
 }
 
 func (m *mistakes) Error() string {
@@ -214,7 +227,7 @@ func (a *analysis) options(f *function, mark *ast.Comment) {
 
 func (a *analysis) claimExport(pos token.Pos, name string) {
 	if at, ok := a.exports[name]; ok {
-		a.add(pos, "the export %s is already made at %s: choose another with export=", name, a.fset.Position(at))
+		a.add(pos, "the export %s is already made at %s: choose another with export=", name, a.position(at))
 		return
 	}
 	a.exports[name] = pos
@@ -224,10 +237,10 @@ func (a *analysis) claimStub(pos token.Pos, f *function) {
 	scope := a.module.src.types.Scope()
 	switch at, ok := a.stubs[f.stub]; {
 	case ok:
-		a.add(pos, "the stub %s is already made at %s: choose another with name=", f.stub, a.fset.Position(at))
+		a.add(pos, "the stub %s is already made at %s: choose another with name=", f.stub, a.position(at))
 	case scope.Lookup(f.stub) != nil:
 		a.add(pos, "the stub %s would collide with what is declared at %s: choose another with name=", f.stub,
-			a.fset.Position(scope.Lookup(f.stub).Pos()))
+			a.position(scope.Lookup(f.stub).Pos()))
 	default:
 		a.stubs[f.stub] = pos
 	}

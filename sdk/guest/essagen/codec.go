@@ -131,14 +131,21 @@ func (c *codecs) checkStruct(t types.Type, u *types.Struct, within []types.Type)
 			return errors.New("it has a blank field: tag it `essa:\"-\"`")
 		}
 		if !f.Exported() && f.Pkg() != c.src.types {
-			return fmt.Errorf("field %s of %s cannot be reached from here: give the type methods AppendBincode and DecodeBincode",
-				f.Name(), c.spell(t))
+			return fmt.Errorf("field %s of %s cannot be reached from here: %s", f.Name(), c.spell(t), instead(t))
 		}
 		if err := c.checkIn(f.Type(), within); err != nil {
 			return fmt.Errorf("field %s: %w", f.Name(), err)
 		}
 	}
 	return nil
+}
+
+// instead says what to do about a type of another package that hides its fields.
+func instead(t types.Type) string {
+	if types.TypeString(t, nil) == "time.Time" {
+		return "take a lattice.Timestamp"
+	}
+	return "wrap it in a type of your own with methods AppendBincode and DecodeBincode"
 }
 
 // reachable says why generated code in the package cannot name a type.

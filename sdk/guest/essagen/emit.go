@@ -126,10 +126,7 @@ func (e *emitter) paramNames(f *function) []string {
 	}
 	e.im.bincode()
 	e.im.guest()
-	taken := map[string]bool{}
-	for n := range reserved {
-		taken[n] = true
-	}
+	taken := map[string]bool{"b": true}
 	for _, n := range e.im.name {
 		taken[n] = true
 	}
@@ -139,13 +136,18 @@ func (e *emitter) paramNames(f *function) []string {
 		if name == "" || name == "_" {
 			name = fmt.Sprintf("a%d", i)
 		}
-		for taken[name] || types.Universe.Lookup(name) != nil || e.src.types.Scope().Lookup(name) != nil {
+		for taken[name] || types.Universe.Lookup(name) != nil || e.isType(name) {
 			name += "_"
 		}
 		taken[name] = true
 		out[i] = name
 	}
 	return out
+}
+
+func (e *emitter) isType(name string) bool {
+	_, ok := e.src.types.Scope().Lookup(name).(*types.TypeName)
+	return ok
 }
 
 // result writes the function that takes a call's result off a decoder.
