@@ -1,0 +1,209 @@
+// Package admit is the admission pass: it checks a WebAssembly core module and rewrites it so that it cannot hold, bloat
+// or overflow the engine that runs it.
+//
+// Module promises, for every module it lets through:
+//
+//   - Safepoints. Compiled code leaves for the engine (memory.grow 0) after a bounded amount of work, so that the
+//     engine's scheduler and garbage collector run; there it reads the exported global GlobalStop and traps if the host
+//     has set it. Bulk memory operations count by length and run in chunks.
+//   - A stack limit of its own. The exported global GlobalStack counts down by the weight of each frame; the guest traps
+//     before it falls below zero.
+//   - Clamped tables, and static limits on everything that costs time or memory before the first instruction runs.
+//   - Nothing runs at instantiation: a start function is taken out and exported as StartExport, for the host to call
+//     when it holds the instance and can stop it.
+//   - Apart from that, the module behaves as before. Functions, globals, types, tables and segments keep their indices:
+//     what is injected is appended. Imports are not touched.
+//
+// How does the host tell why a guest trapped? Both of the pass's own traps are an unreachable instruction, and before it
+// GlobalReason is set to ReasonStop or ReasonStack. A trap with GlobalReason at ReasonNone is the guest's own. The guest
+// cannot touch any of the injected globals: every index in its code is checked against its own index spaces, and export
+// names that begin with Prefix are refused.
+//
+// Why a global and not a byte of memory as the stop device? A global belongs to us in every module, whatever its memory
+// layout is. The test is in a function of its own, after memory.grow; there every engine has to load the global afresh
+// (tested with wazero's compiler, which otherwise keeps globals in registers along straight lines).
+//
+// The package is pure: it imports the standard library and sdk/status, and everybody may import it. It runs on hostile
+// input; no input makes it panic or allocate more than a small multiple of its size.
+package admit
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/essa-project/essad/sdk/status"
+)
+
+// Prefix begins every name that this pass exports; modules that use it themselves are refused.
+const Prefix = "essa$"
+
+// Exports that the pass adds. All globals are mutable i32.
+const (
+	GlobalStop   = Prefix + "stop"   // the host sets it to anything but 0 to end the guest at its next safepoint
+	GlobalReason = Prefix + "reason" // why the pass's own code trapped: one of the Reason constants
+	GlobalStack  = Prefix + "stack"  // stack units left; the host sets the limit before it enters the guest
+	GlobalSlice  = Prefix + "slice"  // units until the next safepoint
+	StartExport  = Prefix + "start"  // the module's start function, if Admitted.Start: call it once, first
+)
+
+// Values of GlobalReason.
+const (
+	ReasonNone  = 0 // the pass did not trap
+	ReasonStop  = 1 // GlobalStop was set
+	ReasonStack = 2 // GlobalStack would have fallen below zero
+)
+
+// Options bound what is let through. The zero value of a field means its default, which is the constant of that name.
+type Options struct {
+	MaxModuleBytes   int
+	MaxTypes         int
+	MaxFunctions     int // imported ones included, as everywhere below
+	MaxImports       int
+	MaxExports       int
+	MaxGlobals       int
+	MaxTables        int
+	MaxTableElems    int // of one table; larger maxima are clamped, larger minima refused
+	MaxElemSegments  int
+	MaxElems         int // in all element segments together
+	MaxDataSegments  int
+	MaxMemoryPages   int // of the minimum; growth is bounded by the engine's allocator
+	MaxBodyBytes     int
+	MaxParams        int // of one function type, and the same for its results
+	MaxLocals        int // of one function, parameters included
+	MaxNesting       int // blocks within blocks
+	MaxBranchTargets int // of one br_table
+
+	SliceUnits int // work between two safepoints; a unit is about one instruction
+	StackUnits int // initial value of GlobalStack; a unit is about one byte of an engine's frame
+
+	ExportGlobals bool // export every mutable global as well, for snapshots: Admitted.MutableGlobals
+}
+
+// The defaults.
+const (
+	MaxModuleBytes   = 64 << 20
+	MaxTypes         = 20_000
+	MaxFunctions     = 200_000
+	MaxImports       = 2_000
+	MaxExports       = 20_000
+	MaxGlobals       = 20_000
+	MaxTables        = 16
+	MaxTableElems    = 1 << 18
+	MaxElemSegments  = 20_000
+	MaxElems         = 1 << 20
+	MaxDataSegments  = 200_000 // Go's linker emits more than 20,000 for a small program
+	MaxMemoryPages   = 1 << 14 // 1 GiB
+	MaxBodyBytes     = 4 << 20
+	MaxParams        = 1_000
+	MaxLocals        = 20_000
+	MaxNesting       = 50_000
+	MaxBranchTargets = 65_536
+
+	SliceUnits = 1 << 18
+	StackUnits = 16 << 20
+)
+
+// withDefaults fills in what was left zero.
+func (o Options) withDefaults() Options {
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&o.MaxModuleBytes, MaxModuleBytes)
+	def(&o.MaxTypes, MaxTypes)
+	def(&o.MaxFunctions, MaxFunctions)
+	def(&o.MaxImports, MaxImports)
+	def(&o.MaxExports, MaxExports)
+	def(&o.MaxGlobals, MaxGlobals)
+	def(&o.MaxTables, MaxTables)
+	def(&o.MaxTableElems, MaxTableElems)
+	def(&o.MaxElemSegments, MaxElemSegments)
+	def(&o.MaxElems, MaxElems)
+	def(&o.MaxDataSegments, MaxDataSegments)
+	def(&o.MaxMemoryPages, MaxMemoryPages)
+	def(&o.MaxBodyBytes, MaxBodyBytes)
+	def(&o.MaxParams, MaxParams)
+	def(&o.MaxLocals, MaxLocals)
+	def(&o.MaxNesting, MaxNesting)
+	def(&o.MaxBranchTargets, MaxBranchTargets)
+	def(&o.SliceUnits, SliceUnits)
+	def(&o.StackUnits, StackUnits)
+	return o
+}
+
+// Admitted is a module that was let through.
+type Admitted struct {
+	Wasm []byte // the rewritten module
+	Facts
+}
+
+// Module checks a module and rewrites it. Its errors are status.Invalid (the bytes are not a module this platform runs;
+// the text says where and what to do) or status.Limit (the detail names the limit). wasm is not changed and not kept.
+func Module(wasm []byte, opts Options) (*Admitted, error) {
+	o := opts.withDefaults()
+	if len(wasm) > o.MaxModuleBytes {
+		return nil, limitError("module_bytes", "the module has %d bytes, and the limit is %d", len(wasm), o.MaxModuleBytes)
+	}
+	if err := checkHeader(wasm); err != nil {
+		return nil, err
+	}
+	m, err := decode(wasm, &o)
+	if err != nil {
+		return nil, classify(err)
+	}
+	out, err := rewrite(m, &o)
+	if err != nil {
+		return nil, classify(err)
+	}
+	return &Admitted{Wasm: out, Facts: m.facts(&o)}, nil
+}
+
+// classify gives decoding errors their class and keeps that of limits.
+func classify(err error) error {
+	if status.Of(err) == status.Limit {
+		return err
+	}
+	return status.Errorf(status.Invalid, "invalid WebAssembly module: %w", err)
+}
+
+func limitError(name, format string, args ...any) error {
+	return status.LimitError(name, format, args...)
+}
+
+const advice = "build a core module for WASI preview 1 (Rust: --target wasm32-wasip1; Go: GOOS=wasip1 GOARCH=wasm " +
+	"-buildmode=c-shared; C: clang --target=wasm32-wasi)"
+
+// checkHeader tells core modules from everything that people mistake for one.
+func checkHeader(b []byte) error {
+	invalid := func(format string, args ...any) error { return status.Errorf(status.Invalid, format, args...) }
+	switch text := strings.TrimLeft(string(b[:min(len(b), 64)]), " \t\r\n"); {
+	case len(b) == 0:
+		return invalid("the module is empty: %s", advice)
+	case strings.HasPrefix(text, "(module") || strings.HasPrefix(text, "(component") || strings.HasPrefix(text, ";;"):
+		return invalid("this is WebAssembly text, not a binary: translate it first, for example with wat2wasm")
+	case strings.HasPrefix(string(b), "\x7fELF"):
+		return invalid("this is a native program (ELF), not WebAssembly: %s", advice)
+	case len(b) < 8 && strings.HasPrefix("\x00asm\x01\x00\x00\x00", string(b)):
+		return invalid("the module ends within its first 8 bytes: the file is truncated")
+	case !strings.HasPrefix(string(b[:min(len(b), 4)]), "\x00asm"):
+		return invalid("this is not WebAssembly (it does not begin with \\0asm): %s", advice)
+	}
+	switch version, layer := uint16(b[4])|uint16(b[5])<<8, uint16(b[6])|uint16(b[7])<<8; {
+	case layer == 1:
+		return invalid("this is a WebAssembly component, and functions are core modules: %s, "+
+			"or take the core module out with `wasm-tools component unbundle`", advice)
+	case layer != 0 || version != 1:
+		return invalid("WebAssembly version %d (layer %d) is not supported, only version 1: %s", version, layer, advice)
+	}
+	return nil
+}
+
+// at says in which part of the module err was found.
+func at(part string, err error) error {
+	if f := (*fault)(nil); errors.As(err, &f) {
+		return fmt.Errorf("%s, %w", part, err)
+	}
+	return err
+}

@@ -1,0 +1,96 @@
+package admit
+
+import "slices"
+
+// dispatch is a loop that begins with nothing but blocks and a br_table on a local: a state machine, whose every jump
+// sets that local and branches to the loop's header. All functions that Go compiles have this form, and forward jumps
+// are most of theirs. Counting each of them would cost too much, and the whole loop's code for each far too high. So it
+// is not the header that counts but those branches that lead back in the code: a cycle has at least one of them.
+//
+// A function has at most one; a second one counts at its header like any loop.
+type dispatch struct {
+	found    bool
+	selector int
+	targets  []int32 // serials of the blocks that the table leads out of; the last is the default
+	from     uint64  // total where the loop began
+}
+
+// labels decodes a br_table.
+func (s *scanner) labels(at int, prev before) error {
+	from := s.r.pos
+	n := s.r.count("labels", 1)
+	if n > s.o.MaxBranchTargets {
+		return limitError("branch_targets", "a br_table of function %d at offset 0x%x has %d targets, and the limit is %d",
+			s.function, from, n, s.o.MaxBranchTargets)
+	}
+	starts := prev.selector >= 0 && !s.dispatch.found
+	counted := false
+	for i := 0; i <= n && s.r.err == nil; i++ {
+		f := &s.frames[len(s.frames)-1-s.r.index("label", len(s.frames))]
+		if starts {
+			s.dispatch.targets = append(s.dispatch.targets, f.serial)
+		}
+		if f.jumps != nil && !counted {
+			counted = true
+			s.countBack(f.jumps.from, at, -1)
+		}
+	}
+	if s.r.err != nil {
+		return s.r.err
+	}
+	if starts {
+		s.startDispatch(prev)
+	}
+	s.dead()
+	return nil
+}
+
+// startDispatch turns a loop into a dispatch loop, unless the table itself leads back to its header: nothing would count
+// that. The loop's code is charged once, to what is around it.
+func (s *scanner) startDispatch(prev before) {
+	loop := &s.frames[prev.head]
+	if slices.Contains(s.dispatch.targets, loop.serial) {
+		s.dispatch.targets = s.dispatch.targets[:0]
+		return
+	}
+	s.dispatch.found, s.dispatch.selector, s.dispatch.from = true, prev.selector, s.total
+	loop.jumps = &s.dispatch
+	s.edits[loop.region].kind = editNone
+	outer := s.frames[prev.head-1].region
+	for i := prev.head; i < len(s.frames); i++ {
+		s.frames[i].region = outer
+	}
+}
+
+// jump looks at a branch to a label. One that leads to a dispatch loop counts unless it surely leads forward.
+func (s *scanner) jump(op byte, label, at int, prev before) {
+	f := &s.frames[len(s.frames)-1-label]
+	if f.jumps == nil {
+		return
+	}
+	if op != opBr {
+		label = -1
+	}
+	target := f.jumps.target(prev)
+	switch {
+	case target <= f.serial: // unknown, or out of the loop
+		s.countBack(f.jumps.from, at, label)
+	case s.closed[target] > 0:
+		s.countBack(s.closed[target]-1, at, label)
+	}
+}
+
+// target returns the serial of the block that a branch to the loop comes out of, or -1 if that is not known.
+func (d *dispatch) target(prev before) int32 {
+	if prev.setLocal != d.selector {
+		return -1
+	}
+	// br_table takes the local as unsigned.
+	return d.targets[min(uint64(uint32(prev.value)), uint64(len(d.targets)-1))]
+}
+
+// countBack counts a branch to a dispatch loop, by the code between where the loop goes on and here.
+func (s *scanner) countBack(from uint64, at, label int) {
+	cost := min(s.total-from+costPlain, maxCost)
+	s.edits = append(s.edits, edit{kind: editBack, from: int32(at), to: int32(at), arg: uint32(cost), label: int32(label)})
+}

@@ -1,0 +1,208 @@
+package admit
+
+// Sizes of the injected machinery, in units of the slice counter unless they say otherwise.
+const (
+	tightCost   = 64 // loops up to this cost are charged in full
+	dampBy      = 32
+	creditUnits = 128     // what a function with loops is charged for them at its entry
+	chargeUnits = 4096    // what loops pay for at a time
+	leafCost    = 64      // straight-line functions up to this cost are charged by their caller's call alone
+	costTable   = 1 << 15 // of a bulk table operation: tables are clamped, so its real cost is bounded
+	maxCost     = 1 << 24 // of one loop body or function entry, so that the counter cannot wrap around
+	chunkBytes  = 1 << 20 // of a bulk memory operation, between two safepoints
+	inlineBytes = 1 << 10 // constant lengths up to this stay as they are
+	bulkShift   = 5       // a unit of a bulk memory operation is 32 bytes
+	frameUnits  = 64      // stack units of any frame
+	maxFrame    = 1 << 28 // stack units of the heaviest frame counted
+)
+
+const blockVoid = 0x40
+
+// function writes the body that was just scanned into w.body.
+//
+// Loops count down a local of their own, which an engine keeps in a register; a counter in memory would cost tight loops
+// several cycles per round. The local holds work that is paid for already: creditUnits at the function's entry, then
+// chargeUnits at a time. What is left of it when the function returns is lost, so the count errs on the safe side.
+//
+// A function that calls others has its frame counted. Its body is put into a block that has the function's results: the
+// block takes the place of the function as the outermost label, so every branch keeps its index, and a return becomes a
+// branch to it. All ways out but a trap pass through the block's end, where the frame is given back.
+func (w *writer) function(body span) {
+	s := &w.scr
+	a := &asm{w.body[:0]}
+	cost := damp(s.entryCost)
+	w.locals(a, body)
+	if s.loops {
+		cost += creditUnits
+	}
+	if s.calls || cost > leafCost {
+		w.spend(a, cost)
+	}
+	if s.loops {
+		a.i32(creditUnits).set(w.credit)
+	}
+	if s.calls {
+		w.enterFrame(a)
+	}
+	pos := int32(s.localsEnd)
+	for _, e := range s.edits {
+		if e.kind == editNone || e.kind == editReturn && !s.calls {
+			continue
+		}
+		a.op(w.m.b[pos:e.from]...)
+		pos = e.from
+		w.edit(a, e)
+		if e.kind == editReturn || e.kind == editBulk {
+			pos = e.to
+		}
+	}
+	a.op(w.m.b[pos:body.end]...)
+	if s.calls {
+		w.leaveFrame(a)
+	}
+	w.body = a.b
+}
+
+// edit writes what one edit inserts or puts in the place of an instruction.
+func (w *writer) edit(a *asm, e edit) {
+	switch e.kind {
+	case editLoop:
+		w.loop(a, damp(e.arg))
+	case editBack:
+		w.back(a, damp(e.arg), e.label)
+	case editReturn:
+		a.br(e.arg)
+	case editBulk:
+		w.bulk(a, e)
+	}
+}
+
+// bulk writes a bulk memory operation: as it is for short lengths, which are charged where they stand, and by its helper
+// for others.
+func (w *writer) bulk(a *asm, e edit) {
+	h := helperOf(e.arg)
+	a.tee(w.length).get(w.length).i32(inlineBytes).op(opI32LeU)
+	a.op(opIf)
+	a.b = putS64(a.b, int64(w.typeIndex(h.params(), nil)))
+	h.operation(a)
+	a.els().call(w.helper(h)).end()
+}
+
+// locals copies the declaration of locals and appends those that the edits need.
+func (w *writer) locals(a *asm, body span) {
+	s := &w.scr
+	r := reader{b: w.m.b, pos: int(body.start), end: int(body.end)}
+	groups := r.u32()
+	next := uint32(s.locals)
+	if s.loops {
+		w.credit = next
+		next++
+	}
+	if s.bulks {
+		w.length = next
+		next++
+	}
+	if added := next - uint32(s.locals); added > 0 {
+		a.b = putU32(a.b, groups+1)
+		a.op(w.m.b[r.pos:s.localsEnd]...).op(byte(added), byte(I32))
+		return
+	}
+	a.op(w.m.b[body.start:s.localsEnd]...)
+}
+
+// loop counts one round of a loop. The slow path is the else branch because wazero then lays it out of the way; the
+// other way round costs tight loops up to 40 %.
+func (w *writer) loop(a *asm, cost uint32) {
+	a.get(w.credit).i32(int32(cost)).op(opI32Sub).tee(w.credit)
+	a.i32(0).op(opI32GeS).ifVoid().els()
+	a.get(w.credit).call(w.funcCharge).set(w.credit)
+	a.end()
+}
+
+// back counts a branch back to a dispatch loop. In a tight one an unconditional branch becomes a conditional one that
+// the slow path follows, which saves a jump.
+func (w *writer) back(a *asm, cost uint32, label int32) {
+	if label < 0 || cost > tightCost {
+		w.spend(a, cost)
+		return
+	}
+	w.take(a, cost)
+	a.brIf(uint32(label)).call(w.funcYield)
+}
+
+// take takes a cost off the slice counter and leaves whether it was there on the stack.
+func (w *writer) take(a *asm, cost uint32) {
+	a.gget(w.globalSlice).i32(int32(cost)).op(opI32Sub).gset(w.globalSlice)
+	a.gget(w.globalSlice).i32(0).op(opI32GeS)
+}
+
+// spend takes a cost off the slice counter and yields when it is used up.
+func (w *writer) spend(a *asm, cost uint32) {
+	w.take(a, cost)
+	a.ifVoid().els().call(w.funcYield).end()
+}
+
+// chargeBody is called with a loop's overdrawn credit: it pays for that and for the next chargeUnits, and returns those.
+func (w *writer) chargeBody() []byte {
+	a := &asm{[]byte{0}}
+	a.gget(w.globalSlice).get(0).op(opI32Add).i32(chargeUnits).op(opI32Sub).gset(w.globalSlice)
+	a.gget(w.globalSlice).i32(0).op(opI32GeS).ifVoid().els().call(w.funcYield).end()
+	return a.i32(chargeUnits).end().b
+}
+
+// frameCost estimates the frame that an engine makes for the scanned function. Engines keep locals and operands in
+// registers or in the frame, and optimising ones spill values of their own, whose number grows with the code.
+func (w *writer) frameCost() int32 {
+	s := &w.scr
+	slot := int64(8)
+	if s.vectors {
+		slot = 16
+	}
+	code := int64(s.r.end - s.localsEnd)
+	return int32(min(frameUnits+slot*(int64(s.locals)+int64(s.maxHeight))+code/2, maxFrame))
+}
+
+func (w *writer) enterFrame(a *asm) {
+	a.gget(w.globalStack).i32(w.frameCost()).op(opI32Sub).gset(w.globalStack)
+	a.gget(w.globalStack).i32(0).op(opI32GeS).ifVoid().els().i32(ReasonStack).gset(w.globalReason).unreachable().end()
+	switch results := w.m.types[w.m.funcs[w.scr.function]].results; len(results) {
+	case 0:
+		a.op(opBlock, blockVoid)
+	case 1:
+		a.op(opBlock, results[0])
+	default:
+		a.op(opBlock)
+		a.b = putS64(a.b, int64(w.typeIndex(nil, results)))
+	}
+}
+
+func (w *writer) leaveFrame(a *asm) {
+	a.gget(w.globalStack).i32(w.frameCost()).op(opI32Add).gset(w.globalStack).end()
+}
+
+// yieldBody is the slow path of every check: leave compiled code once, then see whether the host wants the guest to end.
+func (w *writer) yieldBody() []byte {
+	a := &asm{[]byte{0}}
+	a.i32(int32(w.o.SliceUnits)).gset(w.globalSlice)
+	a.i32(0).op(opMemoryGrow, 0, opDrop)
+	a.gget(w.globalStop).ifVoid()
+	a.i32(ReasonStop).gset(w.globalReason).unreachable()
+	a.end()
+	return a.end().b
+}
+
+// overflowBody ends a guest whose stack limit is reached.
+func (w *writer) overflowBody() []byte {
+	a := &asm{[]byte{0}}
+	a.i32(ReasonStack).gset(w.globalReason).unreachable()
+	return a.end().b
+}
+
+// damp lowers the cost of long code, of which a round seldom runs more than a part. The real cost is at most dampBy
+// times as high.
+func damp(cost uint32) uint32 {
+	if cost > tightCost {
+		cost = tightCost + (cost-tightCost)/dampBy
+	}
+	return min(cost, maxCost)
+}
