@@ -52,8 +52,8 @@ func testKill(t *testing.T, o Opener) {
 	if !ok {
 		t.Skip("the opener cannot kill")
 	}
-	for range 3 {
-		crash(t, o, k.Kill)
+	for round := range 3 {
+		crash(t, o, round, k.Kill)
 	}
 }
 
@@ -62,26 +62,17 @@ func testPowerCut(t *testing.T, o Opener) {
 	if !ok {
 		t.Skip("the opener cannot cut power")
 	}
-	for range 3 {
-		crash(t, o, p.CutPower)
+	for round := range 3 {
+		crash(t, o, round, p.CutPower)
 	}
 }
 
 const crashShards = 6
 
 // crash ends the store under load, opens it again and compares. Each shard writes the numbers 1, 2, ... in batches of
-// three keys; every third batch is synced.
-func crash(t *testing.T, o Opener, end func(testing.TB)) {
+// three keys of its own; every third batch is synced.
+func crash(t *testing.T, o Opener, round int, end func(testing.TB)) {
 	s := open(t, o)
-	if items := scanAll(t, s, storage.Range{KeysOnly: true}); len(items) > 0 { // of the round before
-		ops := make([]storage.Op, len(items))
-		for i := range items {
-			ops[i] = storage.Op{Key: items[i].Key, Delete: true}
-		}
-		if err := s.Apply(ctx(t), storage.Batch{Ops: ops, Sync: true}); err != nil {
-			t.Fatal(err)
-		}
-	}
 	var wg sync.WaitGroup
 	var started [crashShards]int
 	var synced [crashShards]atomic.Int64
@@ -92,7 +83,7 @@ func crash(t *testing.T, o Opener, end func(testing.TB)) {
 			defer wg.Done()
 			for n := 1; ; n++ {
 				started[shard] = n
-				b := storage.Batch{Shard: uint32(shard), Sync: n%3 == 0, Ops: crashOps(shard, n)}
+				b := storage.Batch{Shard: uint32(shard), Sync: n%3 == 0, Ops: crashOps(crashPrefix(round, shard), n)}
 				if err := s.Apply(ctx(t), b); err != nil {
 					if !stopping.Load() {
 						t.Errorf("shard %d: %v", shard, err)
@@ -117,7 +108,7 @@ func crash(t *testing.T, o Opener, end func(testing.TB)) {
 
 	s = open(t, o)
 	for shard := range crashShards {
-		if err := checkCrashed(t, s, shard, int(acked[shard]), started[shard]); err != nil {
+		if err := checkCrashed(t, s, crashPrefix(round, shard), int(acked[shard]), started[shard]); err != nil {
 			t.Errorf("shard %d: %v", shard, err)
 		}
 	}
@@ -126,16 +117,20 @@ func crash(t *testing.T, o Opener, end func(testing.TB)) {
 	}
 }
 
-func crashOps(shard, n int) []storage.Op {
-	key := func(name string) string { return fmt.Sprintf("%d/%s", shard, name) }
-	return []storage.Op{put(key("last"), strconv.Itoa(n)), put(key(fmt.Sprintf("n%06d", n)), "here"), put(key("copy"), strconv.Itoa(n))}
+func crashPrefix(round, shard int) string { return fmt.Sprintf("%d/%d/", round, shard) }
+
+func crashOps(prefix string, n int) []storage.Op {
+	return []storage.Op{
+		put(prefix+"last", strconv.Itoa(n)),
+		put(fmt.Sprintf("%sn%06d", prefix, n), "here"),
+		put(prefix+"copy", strconv.Itoa(n)),
+	}
 }
 
 // checkCrashed checks that a shard holds a prefix of what was written, whole, and at least all that was acknowledged with
 // Sync.
-func checkCrashed(t *testing.T, s storage.Store, shard, acked, started int) error {
-	key := func(name string) string { return fmt.Sprintf("%d/%s", shard, name) }
-	items := get(t, s, key("last"), key("copy"))
+func checkCrashed(t *testing.T, s storage.Store, prefix string, acked, started int) error {
+	items := get(t, s, prefix+"last", prefix+"copy")
 	if string(items[0].Value) != string(items[1].Value) {
 		return fmt.Errorf("a batch is torn: %q beside %q", items[0].Value, items[1].Value)
 	}
@@ -152,7 +147,7 @@ func checkCrashed(t *testing.T, s storage.Store, shard, acked, started int) erro
 	if acked == 0 {
 		return errors.New("no batch was acknowledged before the crash: the test tests nothing")
 	}
-	there := scanAll(t, s, storage.Range{Prefix: []byte(key("n"))})
+	there := scanAll(t, s, storage.Range{Prefix: []byte(prefix + "n")})
 	if len(there) != last {
 		return fmt.Errorf("%d batches are there, the last is %d: one in the middle is lost", len(there), last)
 	}
