@@ -27,20 +27,20 @@ func (e *ReplyError) AsError() error {
 // Unavailable error, and an error reply is returned as the error it stands for.
 func Ask(ctx context.Context, s Session, sel Selector, opts GetOptions) (Sample, error) {
 	opts.Consolidation = None
-	var (
+	var answer struct { // one allocation
 		got   bool
 		first Reply
-	)
+	}
 	err := s.Get(ctx, sel, opts, func(r Reply) {
-		if !got {
-			got, first = true, r
+		if !answer.got {
+			answer.got, answer.first = true, r
 		}
 	})
 	switch {
-	case got && first.Err != nil:
-		return Sample{}, first.Err.AsError()
-	case got:
-		return first.Sample, nil
+	case answer.got && answer.first.Err != nil:
+		return Sample{}, answer.first.Err.AsError()
+	case answer.got:
+		return answer.first.Sample, nil
 	case err != nil:
 		return Sample{}, err
 	}

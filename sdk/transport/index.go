@@ -36,7 +36,16 @@ type shard[T any] struct {
 
 type entry[T any] struct {
 	expr string
+	tail bool // expr is literal chunks and then "/**"
 	v    T
+}
+
+// matches reports whether the concrete key, which starts with the literal chunks by which e was found, matches e.
+func (e *entry[T]) matches(key string) bool {
+	if e.tail && strings.IndexByte(key, '@') < 0 {
+		return true
+	}
+	return matches(e.expr, key)
 }
 
 func newIndex[T comparable]() *index[T] { return &index[T]{seed: maphash.MakeSeed()} }
@@ -71,7 +80,7 @@ func (x *index[T]) add(expr string, v T) {
 	s, key, depth := x.place(expr)
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	s.replace(key, append(slices.Clone(s.get(key)), entry[T]{expr, v}))
+	s.replace(key, append(slices.Clone(s.get(key)), entry[T]{expr: expr, tail: expr == key+"/**", v: v}))
 	x.count(depth, 1)
 }
 
@@ -141,9 +150,9 @@ func (x *index[T]) match(key string, out []T) (found []T, known bool) {
 }
 
 func matchEntries[T any](list []entry[T], key string, out []T) []T {
-	for _, e := range list {
-		if matches(e.expr, key) {
-			out = append(out, e.v)
+	for i := range list {
+		if list[i].matches(key) {
+			out = append(out, list[i].v)
 		}
 	}
 	return out

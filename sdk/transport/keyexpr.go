@@ -30,9 +30,29 @@ func ValidKeyExpr(s string) error {
 // Wild reports whether the valid key expression s holds a wildcard.
 func Wild(s string) bool { return strings.IndexByte(s, '*') >= 0 }
 
+// plainKey reports whether s is a valid key expression of the usual kind: concrete and ASCII. It is what each message pays
+// for having its key checked.
+func plainKey(s string) bool {
+	if len(s) == 0 || len(s) > MaxKeyBytes || s[len(s)-1] == '/' {
+		return false
+	}
+	last := byte('/')
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c >= utf8.RuneSelf, c == '*', c == '$', c == '#', c == '?', c == '/' && last == '/':
+			return false
+		default:
+			last = c
+		}
+	}
+	return true
+}
+
 // invalidKeyExpr says what is wrong with s, or returns "".
 func invalidKeyExpr(s string) string {
 	switch {
+	case plainKey(s):
+		return ""
 	case s == "":
 		return "it is empty"
 	case len(s) > MaxKeyBytes:

@@ -38,12 +38,14 @@ func (q *query) cancel() {
 	}
 }
 
-// expired reports whether the query's time ran out while its context was in use.
-func (q *query) expired() bool {
+// late reports whether the handler could see that the asker gave up. A handler that never asked could not, and what it
+// answers counts until Get returns.
+func (q *query) late() bool {
 	l := &q.life
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.inner != nil && l.inner.Err() == context.DeadlineExceeded
+	inner := l.inner
+	l.mu.Unlock()
+	return inner != nil && inner.Err() != nil && !q.to.closed.isSet()
 }
 
 func (q *query) Context() context.Context { return (*queryContext)(q) }

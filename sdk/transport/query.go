@@ -99,6 +99,7 @@ type get struct {
 	mu       sync.Mutex // held while h runs, so that Get does not return before h has
 	pending  int        // queries that are not final
 	over     bool       // Get is about to return
+	cut      bool       // a handler noticed that the asker gave up
 	overflow bool
 	held     []Reply
 	heldKeys map[string]int // indexes of held, where there are many
@@ -129,7 +130,7 @@ func (s *session) Get(ctx context.Context, sel Selector, opts GetOptions, h func
 		g.first.get, g.first.to = g, targets[0]
 		if targets[0].inline {
 			g.first.run()
-			return g.close(g.inlineError())
+			return g.close(g.verdict())
 		}
 		g.final = make(chan struct{})
 		go g.first.run()
@@ -175,14 +176,12 @@ func (g *get) wait(queries []query) error {
 	var err error
 	select {
 	case <-g.final:
-		return nil
+		return g.verdict()
 	case <-g.ctx.Done():
-		err = contextError(g.ctx, "query", g.sel.KeyExpr)
 	case <-expired:
-		err = g.timeoutError()
 	case <-g.session.done:
-		err = g.session.endError()
 	}
+	err = g.endError()
 	g.mu.Lock()
 	g.over = true
 	g.mu.Unlock()
@@ -195,7 +194,28 @@ func (g *get) wait(queries []query) error {
 	return err
 }
 
-func (g *get) timeoutError() error {
+// verdict returns the error of a query that is final. It is one where a handler has noticed that the asker gave up:
+// what it did then was not to answer.
+func (g *get) verdict() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cut {
+		return g.endError()
+	}
+	return nil
+}
+
+// endError tells why the asker gave up.
+func (g *get) endError() error {
+	switch {
+	case g.ctx.Err() != nil:
+		return contextError(g.ctx, "query", g.sel.KeyExpr)
+	case g.session.isDone():
+		return g.session.endError()
+	case g.expires.IsZero() || time.Now().Before(g.expires):
+		// The handler's clock was a little faster than that of ctx.
+		return status.Errorf(status.Deadline, "query %q: %w", g.sel.KeyExpr, context.DeadlineExceeded)
+	}
 	return status.Errorf(status.Deadline, "query %q: no final answer within %v", g.sel.KeyExpr, g.timeout())
 }
 
@@ -204,20 +224,6 @@ func (g *get) timeout() time.Duration {
 		return g.opts.Timeout
 	}
 	return defaultTimeout
-}
-
-// inlineError tells whether the asker gave up while the handler ran on its goroutine. Only a handler that has asked for
-// its context can have noticed, so only then it matters.
-func (g *get) inlineError() error {
-	switch {
-	case g.ctx.Err() != nil:
-		return contextError(g.ctx, "query", g.sel.KeyExpr)
-	case g.session.isDone():
-		return g.session.endError()
-	case g.first.expired():
-		return g.timeoutError()
-	}
-	return nil
 }
 
 // close delivers what was held back, unless err says that the query failed as a whole.
@@ -246,7 +252,7 @@ func (g *get) deliver(q *query, r *Reply) error {
 	switch {
 	case q.done:
 		return status.Errorf(status.Invalid, "reply on %q: the handler has returned, so the query is final", g.sel.KeyExpr)
-	case g.over:
+	case g.over || q.late():
 		return status.Errorf(status.Cancelled, "reply on %q: the asker no longer waits", g.sel.KeyExpr)
 	case g.opts.Consolidation == Latest && r.Err == nil:
 		return g.hold(r)
@@ -311,7 +317,9 @@ func (q *query) run() {
 
 func (q *query) finish() {
 	g := q.get
+	late := q.late()
 	g.mu.Lock()
+	g.cut = g.cut || late
 	q.done = true
 	g.pending--
 	final := g.pending == 0

@@ -33,7 +33,8 @@ type Session interface {
 	Get(ctx context.Context, sel Selector, opts GetOptions, h func(Reply)) error
 
 	// Queryable answers queries that intersect keyExpr. h runs on a goroutine of its own for each query, and the query is
-	// final for this queryable when h returns.
+	// final for this queryable when h returns. Closing it ends the contexts of its queries and waits for every running h,
+	// but for the one it is called from.
 	Queryable(keyExpr string, opts QueryableOptions, h func(Query)) (Closer, error)
 
 	// Token declares a liveliness token on key: it is alive until closed, or until this session is lost.
