@@ -1,0 +1,124 @@
+# essad needs Go and make, nothing else. `make help` lists the targets.
+
+GO      ?= go
+VERSION ?= 0.1.0
+ARCH    ?= $(shell $(GO) env GOARCH)
+
+BIN     := bin
+DIST    := dist
+PLUGINS := $(BIN)/lib/essad/plugins
+AGENT   := github.com/essa-project/essad/essad/internal/agent
+
+# Programs are static (CGO_ENABLED=0): the same file runs on every Linux.
+GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X $(AGENT).Version=$(VERSION)'
+
+# The race detector needs a C compiler.
+CC      := $(shell $(GO) env CC)
+RACE    := $(shell command -v $(CC) >/dev/null 2>&1 && echo -race)
+TESTENV := $(if $(RACE),CGO_ENABLED=1,)
+
+# Tools, pinned. `go run` builds each once and keeps it in the build cache, and go.mod stays clean.
+GOLANGCI     := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOFUMPT      := $(GO) run mvdan.cc/gofumpt@v0.12.0
+BENCHSTAT    := $(GO) run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+# The last nfpm whose libraries the Go module proxy serves in full.
+NFPM         := $(GO) run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.44.2
+BUF          := github.com/bufbuild/buf/cmd/buf@v1.75.0
+PROTOC_GO    := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
+PROTOC_GRPC  := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
+
+# Guests are the folders below examples that hold a main package.
+GUEST_DIRS := $(patsubst %/,%,$(sort $(dir $(shell grep -ls '^package main' examples/*/*.go))))
+GUESTS     := $(patsubst examples/%,$(BIN)/guests/%.wasm,$(GUEST_DIRS))
+PLUGIN_SET := $(patsubst plugins/%/,$(PLUGINS)/essad-plugin-%,$(sort $(dir $(wildcard plugins/*/*.go))))
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: $(BIN)/essad $(BIN)/essagen $(PLUGIN_SET) $(GUESTS) ## build essad, its plugins, essagen and the example guests into bin/
+
+# Go decides what is out of date, so its programs are always handed to it.
+.PHONY: FORCE
+FORCE:
+
+$(BIN)/essad: FORCE
+	@mkdir -p $(@D)
+	$(GOBUILD) -o $@ ./essad
+
+$(BIN)/essagen: FORCE
+	@mkdir -p $(@D)
+	$(GOBUILD) -o $@ ./sdk/guest/essagen
+
+$(PLUGINS)/essad-plugin-%: FORCE
+	@mkdir -p $(@D)
+	$(GOBUILD) -o $@ ./plugins/$*
+
+# Go guests are reactors: a Go command aborts when one of its exports is called without _start.
+$(BIN)/guests/%.wasm: FORCE
+	@mkdir -p $(@D)
+	CGO_ENABLED=0 GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildmode=c-shared -ldflags='-s -w' -o $@ ./examples/$*
+
+.PHONY: test
+test: build ## run all tests, with the race detector where a C compiler is there
+	@$(if $(RACE),,echo "no C compiler ($(CC)): the tests run without the race detector")
+	$(TESTENV) $(GO) test $(RACE) -timeout 15m $(TESTFLAGS) ./...
+
+.PHONY: check
+check: ## check form, generated files and linters
+	@test -z "$$(gofmt -l $(GOFILES))" || { echo "not formatted (make fmt):"; gofmt -l $(GOFILES); exit 1; }
+	@out=$$($(GOFUMPT) -l $(GOFILES)); test -z "$$out" || { echo "not formatted (make fmt):"; echo "$$out"; exit 1; }
+	$(GO) vet ./...
+	GOOS=wasip1 GOARCH=wasm $(GO) vet ./sdk/guest ./sdk/lattice ./sdk/bincode $(addprefix ./,$(GUEST_DIRS))
+	GOARCH=arm64 CGO_ENABLED=0 $(GO) build -o /dev/null ./essad ./plugins/...
+	$(GO) test ./essad
+	$(GOLANGCI) run ./...
+	@$(MAKE) --no-print-directory check-generated
+
+# The whole tree but what others wrote: testdata may hold what no tool should touch.
+GOFILES = $(shell git ls-files -co --exclude-standard '*.go' 2>/dev/null | grep -v testdata)
+
+.PHONY: check-generated
+check-generated: ## check that generating again changes nothing
+	@before=$$(git status --porcelain; git diff | cksum); \
+	$(MAKE) --no-print-directory generate >/dev/null || exit 1; \
+	after=$$(git status --porcelain; git diff | cksum); \
+	test "$$before" = "$$after" || { echo "generated files are not up to date: commit what make generate changes"; git status --short; exit 1; }
+
+.PHONY: fmt
+fmt: ## format the code
+	$(GOFUMPT) -w $(GOFILES)
+
+.PHONY: bench
+bench: build ## measure, each figure beside its floor; writes bin/bench.json
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime 200ms $(BENCHFLAGS) ./config ./sdk/... ./essad/internal/... | tee $(BIN)/bench.txt
+	@if test -d essad/internal/bench; then $(GO) run ./essad/internal/bench -json $(BIN)/bench.json; fi
+
+.PHONY: bench-compare
+bench-compare: ## compare two outputs of make bench: OLD=a.txt NEW=b.txt
+	$(BENCHSTAT) $(OLD) $(NEW)
+
+.PHONY: demo
+demo: build ## run functions that call each other and share state, and see it all go
+	$(BIN)/essad demo
+
+.PHONY: generate
+generate: ## regenerate protobuf code and guest wrappers
+	@mkdir -p $(BIN)/tools
+	GOBIN=$(CURDIR)/$(BIN)/tools $(GO) install $(BUF)
+	GOBIN=$(CURDIR)/$(BIN)/tools $(GO) install $(PROTOC_GO)
+	GOBIN=$(CURDIR)/$(BIN)/tools $(GO) install $(PROTOC_GRPC)
+	cd sdk/proto && PATH="$(CURDIR)/$(BIN)/tools:$$PATH" $(CURDIR)/$(BIN)/tools/buf generate
+	$(GO) generate ./...
+
+.PHONY: package
+package: build ## build the .deb and the .rpm into dist/
+	@mkdir -p $(DIST)
+	VERSION=$(VERSION) ARCH=$(ARCH) $(NFPM) package --config packaging/nfpm.yaml --packager deb --target $(DIST)/
+	VERSION=$(VERSION) ARCH=$(ARCH) $(NFPM) package --config packaging/nfpm.yaml --packager rpm --target $(DIST)/
+	@ls -l $(DIST)
+
+.PHONY: clean
+clean: ## remove what the other targets made
+	rm -rf $(BIN) $(DIST)
