@@ -1,0 +1,327 @@
+package kvs
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	annav1 "github.com/essa-project/essad/sdk/proto/anna/v1"
+	"github.com/essa-project/essad/sdk/status"
+	"github.com/essa-project/essad/sdk/storage"
+)
+
+// lane brings the changes of some shards to the store, one batch at a time, so that they stay in order. While a batch is
+// on its way the next one gathers: how many writers share an fsync follows from how long it takes.
+//
+// Why lanes and not a batch per shard? Because a batch that spans shards needs one fsync and one trip to the plugin for
+// all of them. Why more than one? So that encoding one batch and syncing another overlap.
+type lane struct {
+	role  *Role
+	id    uint32
+	cells []*cell
+	next  *commit
+	start int // cell that the next batch begins with, so that none starves
+
+	wake  chan struct{} // there is something to write
+	hurry chan struct{} // somebody waits for it
+
+	ops   []storage.Op
+	arena []byte
+	taken []*cell
+}
+
+// commit is the end of a batch: done is closed when it is in the store, or, with err, when those who wait are to be told
+// that it is not known whether it will be.
+type commit struct {
+	done chan struct{}
+	sync atomic.Bool // it will be on disk, too
+	err  error
+}
+
+func newCommit() *commit { return &commit{done: make(chan struct{})} }
+
+const (
+	lanesMax = 2
+	// asyncDelay is how long changes nobody waits for gather before they go to the store. It leaves time for the fsync
+	// within the 10 ms of durability batched.
+	asyncDelay  = 3 * time.Millisecond
+	asyncBytes  = 1 << 20 // so many go at once
+	applyTime   = time.Minute
+	roomDelay   = time.Millisecond // a writer that found the buffer full looks again after this
+	minBackoff  = 5 * time.Millisecond
+	maxBackoff  = time.Second
+	maxArenaCap = 2 * batchBytes
+)
+
+func newLanes(r *Role) []*lane {
+	out := make([]*lane, min(lanesMax, len(r.cells)))
+	for i := range out {
+		out[i] = &lane{role: r, id: uint32(i), next: newCommit(), wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}
+	}
+	for i, c := range r.cells {
+		l := out[i%len(out)]
+		c.lane, c.next = l, l.next
+		l.cells = append(l.cells, c)
+	}
+	return out
+}
+
+func (l *lane) poke(hurry bool) {
+	ch := l.wake
+	if hurry {
+		ch = l.hurry
+	}
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// run writes until ctx ends, and then what is left.
+func (l *lane) run(ctx context.Context) {
+	for l.wait(ctx) {
+		if l.gather() {
+			l.write(ctx)
+		}
+	}
+	left, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.role.opts.Drain)
+	defer cancel()
+	for left.Err() == nil && (len(l.taken) > 0 || l.gather()) {
+		l.write(left)
+	}
+	l.finish(status.Errorf(status.Unavailable, "kvs: the node has stopped before the write was in the store; it may have been applied"))
+}
+
+// wait waits until there is something to write and either somebody waits for it or it has gathered for a while.
+func (l *lane) wait(ctx context.Context) bool {
+	select {
+	case <-l.hurry:
+		return true
+	case <-l.wake:
+	case <-ctx.Done():
+		return false
+	}
+	if l.role.durability == annav1.Durability_SYNC || l.role.pending.Load() > asyncBytes {
+		return true
+	}
+	t := time.NewTimer(asyncDelay)
+	defer t.Stop()
+	select {
+	case <-l.hurry:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return true
+}
+
+// gather takes the next batch from the shards and reports whether there is one.
+func (l *lane) gather() bool {
+	cur, next := l.next, newCommit()
+	cur.sync.Store(l.role.durability != annav1.Durability_MEMORY)
+	l.next = next
+	size, empty := 0, true
+	l.ops, l.arena, l.taken = l.ops[:0], l.arena[:0], l.taken[:0]
+	for i := range l.cells {
+		c := l.cells[(l.start+i)%len(l.cells)]
+		c.mu.Lock()
+		if c.core.wantsWrite() {
+			empty = false
+			if c.core.wantSync {
+				cur.sync.Store(true)
+			}
+			l.ops, l.arena, c.flight = c.core.take(l.ops, l.arena, &size)
+			c.flying = cur
+			l.taken = append(l.taken, c)
+		}
+		c.next = next
+		c.mu.Unlock()
+	}
+	l.start++
+	return !empty
+}
+
+// write brings the gathered batch to the store, however often it takes, until ctx ends. Sending it again is sound: it
+// holds whole records, and nothing newer of these shards is on its way.
+func (l *lane) write(ctx context.Context) {
+	backoff, began := minBackoff, time.Now()
+	for {
+		err := l.apply(ctx)
+		if err == nil {
+			l.role.reopen()
+			l.finish(nil)
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if status.Of(err) != status.Unavailable || time.Since(began) > l.role.opts.StoreRetry {
+			l.fail(err)
+		}
+		select {
+		case <-time.After(backoff):
+		case <-ctx.Done():
+			return
+		}
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+func (l *lane) apply(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, applyTime)
+	defer cancel()
+	cur := l.current()
+	err := l.role.opts.Store.Apply(ctx, storage.Batch{Shard: l.id, Ops: l.ops, Sync: cur.sync.Load()})
+	if err == nil {
+		l.role.batches.Add(1)
+		l.role.ops.Add(uint64(len(l.ops)))
+	}
+	return err
+}
+
+// current is the commit of the gathered batch. All cells in taken have the same.
+func (l *lane) current() *commit {
+	c := l.taken[0]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.flying
+}
+
+// finish ends the gathered batch: it is in the store, or nobody tries any longer.
+func (l *lane) finish(err error) {
+	if len(l.taken) == 0 {
+		return
+	}
+	cur := l.current()
+	cur.err = err
+	for i, c := range l.taken {
+		c.mu.Lock()
+		if err == nil {
+			c.core.done(c.flight, cur.sync.Load())
+			c.flying = nil
+		}
+		c.leave()
+		l.taken[i] = nil
+	}
+	l.taken = l.taken[:0]
+	clear(l.ops)
+	if cap(l.arena) > maxArenaCap {
+		l.arena = nil
+	}
+	close(cur.done)
+}
+
+// fail tells those who wait for the gathered batch, closes writes, and keeps the batch for further tries. The next tries
+// sync it, for what was applied before it without a sync may be lost.
+func (l *lane) fail(err error) {
+	l.role.close(err)
+	cur, again := l.current(), newCommit()
+	again.sync.Store(true)
+	cur.err = status.Errorf(status.Of(err), "kvs: the store failed: %w; the write may have been applied", err)
+	for _, c := range l.taken {
+		c.mu.Lock()
+		c.flying = again
+		c.mu.Unlock()
+	}
+	close(cur.done)
+}
+
+// close refuses writes until a batch reaches the store again.
+func (r *Role) close(err error) {
+	c := status.Of(err)
+	if c != status.Corrupt && c != status.Overloaded {
+		c = status.Unavailable
+	}
+	if r.closed.Swap(status.Errorf(c, "kvs: node %s takes no writes while its store fails: %v", r.opts.Node, err)) == nil {
+		r.log.Error("the store fails, writes are closed", "error", err)
+	}
+}
+
+func (r *Role) reopen() {
+	if r.closed.Load() != nil && r.closed.Swap(nil) != nil {
+		r.log.Info("the store works again, writes are open")
+	}
+}
+
+// await waits until the store has, or has synced, all changes of c up to seq.
+func (c *cell) await(ctx context.Context, seq uint64, synced bool) error {
+	for {
+		c.mu.Lock()
+		reached := c.core.applied
+		if synced {
+			reached = c.core.synced
+		}
+		if reached >= seq {
+			c.mu.Unlock()
+			return nil
+		}
+		t, poke := c.flying, false
+		if t == nil || c.flight.upTo < seq || synced && !t.sync.Load() {
+			t, poke = c.next, true
+			c.core.wantSync = c.core.wantSync || synced
+		}
+		c.mu.Unlock()
+		if poke {
+			c.lane.poke(true)
+		}
+		select {
+		case <-t.done:
+			if t.err != nil {
+				return t.err
+			}
+		case <-c.role.halt.Done():
+			return status.Errorf(status.Unavailable, "kvs: the node is stopping while the write was on its way to the store; it may have been applied")
+		case <-ctx.Done():
+			return status.Errorf(status.Of(ctx.Err()), "kvs: %w while the write was on its way to the store; it may have been applied", ctx.Err())
+		}
+	}
+}
+
+// flush waits until the store has all that was changed before.
+func (r *Role) flush(ctx context.Context) error {
+	if r.opts.Store == nil {
+		return nil
+	}
+	type point struct {
+		c   *cell
+		seq uint64
+	}
+	var wait []point
+	for _, c := range r.cells {
+		c.mu.Lock()
+		if c.core.applied < c.core.seq {
+			wait = append(wait, point{c, c.core.seq})
+		}
+		c.mu.Unlock()
+	}
+	for _, p := range wait {
+		p.c.lane.poke(true)
+	}
+	for _, p := range wait {
+		if err := p.c.await(ctx, p.seq, false); err != nil {
+			return fmt.Errorf("bring changes to the store: %w", err)
+		}
+	}
+	return nil
+}
+
+// room waits until the write buffer takes another change. Until then nothing was done about the request.
+func (r *Role) room(ctx context.Context, c *cell) error {
+	for {
+		if err := r.closed.Load(); err != nil {
+			return status.Safe(status.Errorf(err.Class, "%w", err))
+		}
+		if r.pending.Load() <= r.opts.WriteBuffer {
+			return nil
+		}
+		// Changes of any shard fill the buffer and any batch makes room, so the end of one batch is not waited for.
+		c.lane.poke(true)
+		select {
+		case <-time.After(roomDelay):
+		case <-r.halt.Done():
+			return status.Safe(status.Errorf(status.Unavailable, "kvs: the node is stopping"))
+		case <-ctx.Done():
+			return status.Safe(status.Errorf(status.Overloaded, "kvs: %d bytes of changes wait for the store, at most %d may", r.pending.Load(), r.opts.WriteBuffer))
+		}
+	}
+}

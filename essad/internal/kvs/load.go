@@ -1,0 +1,218 @@
+package kvs
+
+import (
+	"context"
+	"sync"
+
+	"github.com/essa-project/essad/sdk/lattice"
+	"github.com/essa-project/essad/sdk/status"
+	"github.com/essa-project/essad/sdk/storage"
+)
+
+// load is a cold key on its way into memory. All who need it wait for the same one.
+type load struct {
+	cell    *cell
+	key     string
+	waiters int32 // guarded by cell.mu
+	done    chan struct{}
+	err     error
+}
+
+// loader reads cold records in batches: what gathers while one is read is the next.
+type loader struct {
+	store storage.Store
+	wake  chan struct{}
+
+	mu      sync.Mutex
+	waiting []*load
+}
+
+const (
+	loaders   = 4       // batches read at once
+	loadBatch = 256     // keys in one, so that values of a few KiB fit a page
+	loadMax   = 1 << 16 // keys that wait; beyond it reads are refused
+)
+
+func newLoader(s storage.Store) *loader {
+	return &loader{store: s, wake: make(chan struct{}, loaders)}
+}
+
+// add queues ld and reports whether there was room.
+func (l *loader) add(ld *load) bool {
+	l.mu.Lock()
+	full := len(l.waiting) >= loadMax
+	if !full {
+		l.waiting = append(l.waiting, ld)
+	}
+	l.mu.Unlock()
+	if full {
+		return false
+	}
+	l.poke()
+	return true
+}
+
+func (l *loader) poke() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (l *loader) run(ctx context.Context) {
+	for {
+		select {
+		case <-l.wake:
+		case <-ctx.Done():
+			l.end(l.take(loadMax), nil, errStopping)
+			return
+		}
+		for {
+			batch := l.take(loadBatch)
+			if len(batch) == 0 {
+				break
+			}
+			items, err := l.read(ctx, batch)
+			l.end(batch, items, err)
+		}
+	}
+}
+
+func (l *loader) take(max int) []*load {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := min(max, len(l.waiting))
+	out := append([]*load(nil), l.waiting[:n]...)
+	rest := copy(l.waiting, l.waiting[n:])
+	clear(l.waiting[rest:])
+	l.waiting = l.waiting[:rest]
+	if rest > 0 {
+		l.poke()
+	}
+	return out
+}
+
+func (l *loader) read(ctx context.Context, batch []*load) ([]storage.Item, error) {
+	ctx, cancel := context.WithTimeout(ctx, applyTime)
+	defer cancel()
+	keys := make([][]byte, len(batch))
+	for i, ld := range batch {
+		keys[i] = []byte(ld.key)
+	}
+	items, err := l.store.Get(ctx, keys)
+	if err == nil && len(items) != len(keys) {
+		err = status.Errorf(status.Internal, "kvs: the store returned %d records for %d keys", len(items), len(keys))
+	}
+	// One corrupt record must not fail its neighbours.
+	if status.Of(err) == status.Corrupt && len(keys) > 1 {
+		items = make([]storage.Item, len(keys))
+		for i, ld := range batch {
+			one, err := l.store.Get(ctx, keys[i:i+1])
+			switch {
+			case err != nil:
+				ld.err = err
+			case len(one) == 1:
+				items[i] = one[0]
+			}
+		}
+		return items, nil
+	}
+	return items, err
+}
+
+// end gives loads their records and wakes those who wait.
+func (l *loader) end(batch []*load, items []storage.Item, err error) {
+	for i, ld := range batch {
+		var rec lattice.Record
+		switch {
+		case err != nil:
+			ld.err = err
+		case ld.err == nil && items[i].Found:
+			rec, ld.err = storedRecord(ld.key, items[i].Value)
+		}
+		c := ld.cell
+		c.mu.Lock()
+		delete(c.loads, ld.key)
+		if ld.err == nil {
+			c.role.clock.Restore(rec.Version)
+			c.core.loaded(ld.key, rec, ld.waiters)
+		}
+		c.leave()
+		close(ld.done)
+	}
+}
+
+// storedRecord reads a record as the store had it. Its value is not shared with the page it came in.
+func storedRecord(key string, b []byte) (lattice.Record, error) {
+	rec, err := lattice.DecodeRecord(b)
+	if err != nil {
+		return rec, status.Errorf(status.Corrupt, "kvs: the record of key %q cannot be read: %v", key, err)
+	}
+	if len(rec.Value) == 0 {
+		rec.Value = nil
+		return rec, nil
+	}
+	value, _, _, err := lattice.Normalize(append([]byte(nil), rec.Value...))
+	if err != nil {
+		return rec, status.Errorf(status.Corrupt, "kvs: the value of key %q cannot be read: %v", key, err)
+	}
+	rec.Value = value
+	return rec, nil
+}
+
+// want queues a load of key, which is cold, for one more request. c is locked.
+func (c *cell) want(key []byte) (*load, error) {
+	if ld := c.loads[string(key)]; ld != nil {
+		ld.waiters++
+		return ld, nil
+	}
+	ld := &load{cell: c, key: string(key), waiters: 1, done: make(chan struct{})}
+	if !c.role.loader.add(ld) {
+		return nil, status.Safe(status.Errorf(status.Overloaded, "kvs: %d keys wait to be read from the store", loadMax))
+	}
+	c.loads[ld.key] = ld
+	return ld, nil
+}
+
+// wait waits for a load. After an error the request no longer counts; otherwise the key is pinned for it.
+func (ld *load) wait(ctx context.Context) error {
+	select {
+	case <-ld.done:
+		return ld.err
+	case <-ld.cell.role.halt.Done():
+	case <-ctx.Done():
+	}
+	c := ld.cell
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.loads[ld.key] == ld {
+		ld.waiters--
+	} else if ld.err == nil {
+		c.core.unpin([]byte(ld.key))
+	}
+	if ctx.Err() == nil {
+		return errStopping
+	}
+	return status.Errorf(status.Of(ctx.Err()), "kvs: %w while a record was read from the store", ctx.Err())
+}
+
+// with calls f with the core of key's shard; f reports whether it met a cold key, and is called again when that is
+// loaded. It returns with the cell of key.
+func (r *Role) with(ctx context.Context, key []byte, f func(s *shard) (miss bool)) (*cell, error) {
+	c := r.cell(key)
+	c.mu.Lock()
+	for f(c.core) {
+		ld, err := c.want(key)
+		c.leave()
+		if err != nil {
+			return c, err
+		}
+		if err := ld.wait(ctx); err != nil {
+			return c, err
+		}
+		c.mu.Lock()
+		c.core.unpin(key)
+	}
+	c.leave()
+	return c, nil
+}
