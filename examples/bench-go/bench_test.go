@@ -30,22 +30,17 @@ func TestInProcess(t *testing.T) {
 
 // TestSameAsC holds the module to what the one in C answers, byte for byte.
 func TestSameAsC(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds and compiles a Go module")
+	if !fakehost.Prepare(t) {
+		return
 	}
 	ctx := context.Background()
 	wasm, err := fakehost.BuildGo(ctx, ".", t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("module of %d bytes", len(wasm))
 	var answers [2][][]byte
 	for i, module := range [][]byte{splitter.Wasm, wasm} {
-		h, err := fakehost.New(ctx, module)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer h.Close(ctx)
+		h := fakehost.Start(t, module)
 		if err := h.Put("k", lattice.NewSet([]byte("a"), []byte("bc"))); err != nil {
 			t.Fatal(err)
 		}

@@ -39,19 +39,11 @@ func TestSignRemote(t *testing.T) {
 
 // And this is the module itself, under a WebAssembly engine.
 func TestWasm(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds and compiles a Go module")
+	if !fakehost.Prepare(t) {
+		return
 	}
 	ctx := context.Background()
-	wasm, err := fakehost.BuildGo(ctx, ".", t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := fakehost.New(ctx, wasm)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close(ctx)
+	h := fakehost.StartGo(t)
 	if err := h.Main(ctx); err != nil {
 		t.Fatalf("%v\n%s", err, h.Stderr())
 	}

@@ -69,11 +69,7 @@ func build(t *testing.T, clang string, args ...string) {
 
 func behaves(t *testing.T, wasm []byte) {
 	ctx := context.Background()
-	h, err := fakehost.New(ctx, wasm)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { h.Close(ctx) })
+	h := fakehost.Start(t, wasm)
 	call := func(function string, args []byte) []byte {
 		t.Helper()
 		out, err := h.Call(ctx, "__essa_wrapper__"+function, args)

@@ -61,28 +61,12 @@ func TestEmptyRange(t *testing.T) {
 	}
 }
 
-func newModule(t *testing.T) *fakehost.Host {
-	t.Helper()
-	ctx := context.Background()
-	wasm, err := fakehost.BuildGo(ctx, ".", t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := fakehost.New(ctx, wasm)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { h.Close(ctx) })
-	t.Logf("module of %d bytes", len(wasm))
-	return h
-}
-
 // TestWasm runs the module as it is shipped: the demo from start to end, and the wrappers as a Rust caller would.
 func TestWasm(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds and compiles a Go module")
+	if !fakehost.Prepare(t) {
+		return
 	}
-	h := newModule(t)
+	h := fakehost.StartGo(t)
 	ctx := context.Background()
 	t.Run("demo", func(t *testing.T) {
 		if err := h.Main(ctx); err != nil {

@@ -69,6 +69,18 @@ ESSA_IMPORT("essa_get_lattice_len") int32_t essa_get_lattice_len(const char *key
 ESSA_IMPORT("essa_get_lattice_data") int32_t essa_get_lattice_data(const char *key, uint32_t key_len, void *buf,
                                                                    uint32_t cap, uint32_t *len);
 
+/* What essad has besides. A module that uses one of these does not run on upstream's executors. */
+#define ESSA_IMPORT_NEW(name) ESSA_IMPORT_FROM("essa", name) extern
+
+/* As essa_get_lattice_len, but waits until there is a value. ESSA_NOT_FOUND: its kind is one that upstream does not have. */
+ESSA_IMPORT_NEW("essa_wait_lattice_len") int32_t essa_wait_lattice_len(const char *key, uint32_t key_len, uint32_t *len);
+/* As essa_get_lattice_len and essa_get_lattice_data, for values of every kind. */
+ESSA_IMPORT_NEW("essa_get_value_len") int32_t essa_get_value_len(const char *key, uint32_t key_len, uint32_t *len);
+ESSA_IMPORT_NEW("essa_get_value_data") int32_t essa_get_value_data(const char *key, uint32_t key_len, void *buf,
+                                                                   uint32_t cap, uint32_t *len);
+/* Why a call failed, as text, once a wait has told that it did. With ESSA_BUFFER_TOO_SMALL len is set as well. */
+ESSA_IMPORT_NEW("essa_get_error") int32_t essa_get_error(uint32_t handle, void *buf, uint32_t cap, uint32_t *len);
+
 /* ---- Exports ---- */
 
 #define ESSA_EXPORT(name) __attribute__((export_name(name)))
@@ -236,6 +248,10 @@ enum {
     ESSA_ORDERED_SET = 2,   /* the same, in ascending order */
     ESSA_SINGLE_CAUSAL = 3, /* clock: map String -> u64, value: as of a set */
     ESSA_MULTI_CAUSAL = 4,  /* clock, dependencies: map String -> clock, value: as of a set */
+    /* From here on essad's own: essa_get_lattice_len does not see them, essa_get_value_len does. */
+    ESSA_PRIORITY = 5, /* priority: f64, value: Vec<u8> */
+    ESSA_COUNTER = 6,  /* map String -> (up: u64, down: u64) */
+    ESSA_MAP = 7,      /* map Vec<u8> -> a value as a Vec<u8> */
 };
 
 /* Adds one element to the set stored under key. */
@@ -256,6 +272,13 @@ static inline int32_t essa_get(essa_bytes key, essa_reader *out) {
     code = essa_get_lattice_data(key.data, key.len, p, len, &len);
     if (code == ESSA_OK) *out = (essa_reader){p, p + len};
     return code;
+}
+
+/* The same, but waits until there is a value, of a kind that upstream has. */
+static inline int32_t essa_get_wait(essa_bytes key, essa_reader *out) {
+    uint32_t len;
+    int32_t code = essa_wait_lattice_len(key.data, key.len, &len);
+    return code == ESSA_OK ? essa_get(key, out) : code;
 }
 
 #endif

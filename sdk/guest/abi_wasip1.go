@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"syscall"
 	"unsafe"
 )
 
@@ -30,16 +31,28 @@ func essaGetResult(handle uint32, buf unsafe.Pointer, capacity uint32, size *uin
 //go:noescape
 func essaPutLattice(key unsafe.Pointer, keyLen uint32, value unsafe.Pointer, valueLen uint32) int32
 
-//go:wasmimport host essa_get_lattice_len
-//go:noescape
-func essaGetLatticeLen(key unsafe.Pointer, keyLen uint32, size *uint32) int32
-
-//go:wasmimport host essa_get_lattice_data
-//go:noescape
-func essaGetLatticeData(key unsafe.Pointer, keyLen uint32, buf unsafe.Pointer, capacity uint32, size *uint32) int32
-
 func bytesOf(b []byte) (unsafe.Pointer, uint32) {
 	return unsafe.Pointer(unsafe.SliceData(b)), uint32(len(b))
+}
+
+// readValue asks for the length of something and then for its data, and again where it grew in between.
+func readValue(length func(size *uint32) Code, data func(buf unsafe.Pointer, n uint32, size *uint32) Code) ([]byte, Code) {
+	for range maxRereads {
+		var size uint32
+		if c := length(&size); c != OK {
+			return nil, c
+		}
+		buf := make([]byte, size)
+		p, n := bytesOf(buf)
+		switch c := data(p, n, &size); c {
+		case OK:
+			return buf[:size], OK
+		case BufferTooSmall:
+		default:
+			return nil, c
+		}
+	}
+	return nil, BufferTooSmall
 }
 
 func textOf(s string) (unsafe.Pointer, uint32) {
@@ -48,6 +61,12 @@ func textOf(s string) (unsafe.Pointer, uint32) {
 
 // Register tells the in-process host of a function. Here the exports tell the real one, and there is nothing to do.
 func Register(string, Handler) {}
+
+// exit does without package os, which is a tenth of a small module.
+func exit(text string) {
+	_, _ = syscall.Write(2, []byte(text)) // there is nobody to tell
+	syscall.Exit(1)
+}
 
 func hostArgs(buf []byte) Code {
 	p, n := bytesOf(buf)
@@ -70,12 +89,12 @@ func hostCall(export string, args []byte) (uint32, Code) {
 func hostResult(handle uint32) ([]byte, Code, string) {
 	var size uint32
 	if c := Code(essaGetResultLen(handle, &size)); c != OK {
-		return nil, c, ""
+		return nil, c, whyFailed(handle)
 	}
 	buf := make([]byte, size)
 	p, n := bytesOf(buf)
 	if c := Code(essaGetResult(handle, p, n, &size)); c != OK {
-		return nil, c, ""
+		return nil, c, whyFailed(handle)
 	}
 	return buf[:size], OK, ""
 }
@@ -84,24 +103,4 @@ func hostPut(key string, value []byte) Code {
 	k, kn := textOf(key)
 	p, n := bytesOf(value)
 	return Code(essaPutLattice(k, kn, p, n))
-}
-
-func hostGet(key string) ([]byte, Code) {
-	k, kn := textOf(key)
-	for range maxRereads {
-		var size uint32
-		if c := Code(essaGetLatticeLen(k, kn, &size)); c != OK {
-			return nil, c
-		}
-		buf := make([]byte, size)
-		p, n := bytesOf(buf)
-		switch c := Code(essaGetLatticeData(k, kn, p, n, &size)); c {
-		case OK:
-			return buf[:size], OK
-		case BufferTooSmall:
-		default:
-			return nil, c
-		}
-	}
-	return nil, BufferTooSmall
 }

@@ -25,7 +25,9 @@
 // function in a goroutine and the store is in memory, with the same merges; ResetHost empties it. Two things are
 // different there: functions share the process's variables, and nothing bounds their time and memory.
 //
-// The bindings are the eight imports of upstream essa-rs, module "host", so that modules run there as well, and those of
-// module "essa" where they are used. This package imports sdk/lattice, sdk/bincode and small standard packages only, for
-// it becomes part of every module. Guests import it, nothing else does.
+// The bindings are the eight imports of upstream essa-rs, module "host", and those that essad has besides, module "essa".
+// With the build tag essa_upstream a module needs the eight alone and runs on upstream's executors too; Get polls then.
+//
+// This package imports sdk/lattice, sdk/bincode and small standard packages only, for it becomes part of every module.
+// Guests import it, nothing else does.
 package guest

@@ -1,7 +1,6 @@
 package guest
 
 import (
-	"os"
 	"strings"
 
 	"github.com/essa-project/essad/sdk/bincode"
@@ -52,8 +51,7 @@ func TakeError(d *bincode.Decoder) error {
 // ExitOn ends the process with status 1 and the error's text on standard error, if there is an error.
 func ExitOn(err error) {
 	if err != nil {
-		os.Stderr.WriteString("error: " + err.Error() + "\n")
-		os.Exit(1)
+		exit("error: " + err.Error() + "\n")
 	}
 }
 

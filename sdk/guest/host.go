@@ -63,6 +63,11 @@ func Register(export string, f Handler) {
 	h.handlers[export] = f
 }
 
+func exit(text string) {
+	os.Stderr.WriteString(text)
+	os.Exit(1)
+}
+
 // hostArgs and hostSetResult belong to a running export. In one process there is none: functions get their arguments
 // from the goroutine that runs them.
 func hostArgs([]byte) Code      { return UnknownError }

@@ -64,10 +64,10 @@ type pending struct {
 
 type invocationKey struct{}
 
-// BuildGo compiles the Go guest in dir into a module in a folder of its own and returns its bytes.
+// BuildGo compiles the Go guest in dir, for this host and upstream's have the same imports, and returns the module.
 func BuildGo(ctx context.Context, dir, tmp string) ([]byte, error) {
 	out := filepath.Join(tmp, "guest.wasm")
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", out, ".")
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildmode=c-shared", "-tags=essa_upstream", "-ldflags=-s -w", "-o", out, ".")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOFLAGS=")
 	if text, err := cmd.CombinedOutput(); err != nil {

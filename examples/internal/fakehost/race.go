@@ -1,0 +1,5 @@
+//go:build race
+
+package fakehost
+
+const underRace = true
