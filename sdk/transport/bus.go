@@ -53,7 +53,8 @@ type session struct {
 
 // declaration is what a session undeclares when it ends.
 type declaration interface {
-	undeclare() // nothing new starts
+	withdraw()  // others no longer see it
+	undeclare() // and nothing new starts
 	join()      // waits for running handlers, but for the caller's own
 }
 
@@ -102,6 +103,14 @@ func (c *closer) Close() error {
 	c.d.undeclare()
 	c.d.join()
 	return nil
+}
+
+// Undeclare implements Undeclarer.
+func (c *closer) Undeclare() {
+	c.session.mu.Lock()
+	delete(c.session.decls, c.d)
+	c.session.mu.Unlock()
+	c.d.withdraw()
 }
 
 func (s *session) Close() error {
@@ -174,6 +183,8 @@ func (s *session) Subscribe(keyExpr string, opts SubscribeOptions, h func(Sample
 	q := newSubscription(s, keyExpr, opts.Queue, h)
 	return s.declare(q, func() { s.bus.subscriptions.add(keyExpr, q) })
 }
+
+func (q *subscription) withdraw() { q.undeclare() }
 
 func (q *subscription) undeclare() {
 	q.session.bus.subscriptions.remove(q.expr, q)

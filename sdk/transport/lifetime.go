@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/essa-project/essad/sdk/transport/internal/self"
 )
 
 // closedFlag is a flag that is set once.
@@ -133,7 +135,7 @@ func (r *running) init() { r.left.L = &r.mu }
 // enter must come before the check whether the queryable is closed: whoever closes it sets that first and looks here
 // then, so that one of the two sees the other.
 func (r *running) enter(q *query) (stripe int) {
-	q.self = goroutine()
+	q.self = self.Goroutine()
 	stripe = int((uint64(q.self) * 0x9E3779B97F4A7C15) >> 32 % runningStripes)
 	s := &r.stripes[stripe]
 	s.mu.Lock()
@@ -196,7 +198,7 @@ func (r *running) cancel(match func(*query) bool) {
 
 // wait blocks until no query that matches is left but those of the caller's own goroutine.
 func (r *running) wait(match func(*query) bool) {
-	self := goroutine()
+	self := self.Goroutine()
 	busy := func() (yes bool) {
 		r.each(func(q *query) bool {
 			yes = match(q) && q.self != self

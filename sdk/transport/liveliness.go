@@ -31,6 +31,7 @@ func (s *session) Token(key string) (Closer, error) {
 	return s.declare(t, func() { s.bus.liveliness.change(key, 1) })
 }
 
+func (t *token) withdraw()  { t.undeclare() }
 func (t *token) undeclare() { t.once.Do(func() { t.session.bus.liveliness.change(t.key, -1) }) }
 func (t *token) join()      {}
 
@@ -90,6 +91,8 @@ func (s *session) SubscribeLiveliness(keyExpr string, history bool, h func(Sampl
 		l.subs[q] = struct{}{}
 	})
 }
+
+func (f follower) withdraw() { f.undeclare() }
 
 func (f follower) undeclare() {
 	l := &f.session.bus.liveliness

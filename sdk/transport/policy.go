@@ -35,6 +35,11 @@ func (op Op) String() string {
 // Policy says what a session that comes in over a link may do: nil, or a Denied error that says what is refused.
 type Policy func(op Op, keyExpr string) error
 
+// Undeclarer is implemented by the Closers of a Bus: Undeclare is Close as far as others see it, but leaves the handlers
+// that run, and the contexts of their queries, alone. It is for those who pass another's declarations on: when that one's
+// handlers have to end is not theirs to say.
+type Undeclarer interface{ Undeclare() }
+
 // DropCounter is implemented by sessions that can tell how many samples they have lost because a subscription's queue was
 // full and the sample's congestion choice was Drop.
 type DropCounter interface{ Dropped() uint64 }

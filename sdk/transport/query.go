@@ -35,11 +35,12 @@ func (s *session) Queryable(keyExpr string, opts QueryableOptions, h func(Query)
 	return s.declare(q, func() { s.bus.queryables.add(keyExpr, q) })
 }
 
+func (qb *queryable) withdraw() { qb.session.bus.queryables.remove(qb.expr, qb) }
+
 func (qb *queryable) undeclare() {
-	b := qb.session.bus
-	b.queryables.remove(qb.expr, qb)
+	qb.withdraw()
 	qb.closed.set()
-	b.running.cancel(func(q *query) bool { return q.to == qb })
+	qb.session.bus.running.cancel(func(q *query) bool { return q.to == qb })
 }
 
 func (qb *queryable) join() {

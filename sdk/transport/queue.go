@@ -3,6 +3,8 @@ package transport
 import (
 	"context"
 	"sync"
+
+	"github.com/essa-project/essad/sdk/transport/internal/self"
 )
 
 // defaultQueue is how many samples wait for a subscriber's handler unless it asks for another number.
@@ -121,7 +123,7 @@ func (q *subscription) wakePublisher() {
 func (q *subscription) run() {
 	defer q.stopped() // also when the handler ends its goroutine
 	q.mu.Lock()
-	q.self = goroutine()
+	q.self = self.Goroutine()
 	for q.n > 0 && !q.closed {
 		s := *q.at(0)
 		*q.at(0) = Sample{}
@@ -146,7 +148,7 @@ func (q *subscription) run() {
 func (q *subscription) stopped() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if !q.running || q.self != goroutine() {
+	if !q.running || q.self != self.Goroutine() {
 		return
 	}
 	q.running, q.self = false, 0
@@ -173,7 +175,7 @@ func (q *subscription) stop() {
 
 // join waits for a running handler, unless it is the caller.
 func (q *subscription) join() {
-	self := goroutine()
+	self := self.Goroutine()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.running && q.self != self {

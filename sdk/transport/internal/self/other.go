@@ -1,6 +1,6 @@
 //go:build !amd64 && !arm64
 
-package transport
+package self
 
 import (
 	"bytes"
@@ -8,8 +8,8 @@ import (
 	"strconv"
 )
 
-// goroutine returns this goroutine's number, read from the head of its stack trace.
-func goroutine() uintptr {
+// Goroutine returns this goroutine's number, read from the head of its stack trace.
+func Goroutine() uintptr {
 	var buf [64]byte
 	f := bytes.Fields(buf[:runtime.Stack(buf[:], false)])
 	if len(f) < 2 {
