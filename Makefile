@@ -34,7 +34,7 @@ PLUGIN_SET := $(patsubst plugins/%/,$(PLUGINS)/essad-plugin-%,$(sort $(dir $(wil
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: $(BIN)/essad $(BIN)/essagen $(PLUGIN_SET) $(GUESTS) ## build essad, its plugins, essagen and the example guests into bin/

@@ -85,9 +85,9 @@ func (d Diagnostics) Pretty(w io.Writer) error {
 }
 
 func (d Diagnostic) pretty(b *strings.Builder) {
-	switch {
-	case d.Origin.Kind == "":
-	case d.Origin.Kind == FromDefault || d.Origin.Kind == FromDerived:
+	switch d.Origin.Kind {
+	case "":
+	case FromDefault, FromDerived:
 		fmt.Fprintf(b, "%s (%s): ", d.Path, d.Origin)
 	default:
 		fmt.Fprintf(b, "%s: ", d.Origin)

@@ -69,8 +69,10 @@ func (k *KVS) derive(stores []string, origins Origins, set func(path, from strin
 			k.Store = stores[0]
 		default:
 			// Choosing one would be a guess, and memory only would lose what the user meant to keep.
-			unclear = append(unclear, problem{"kvs.store", nil, "kvs.store is not given and there are several store blocks",
-				"Name one of " + strings.Join(stores, ", ") + ", or write store = \"\" for memory only."})
+			unclear = append(unclear, problem{
+				"kvs.store", nil, "kvs.store is not given and there are several store blocks",
+				"Name one of " + strings.Join(stores, ", ") + ", or write store = \"\" for memory only.",
+			})
 		}
 	}
 	if k.Durability == "" {
