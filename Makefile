@@ -10,7 +10,8 @@ PLUGINS := $(BIN)/lib/essad/plugins
 AGENT   := github.com/essa-project/essad/essad/internal/agent
 
 # Programs are static (CGO_ENABLED=0): the same file runs on every Linux.
-GOBUILD = CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w -X $(AGENT).Version=$(VERSION)'
+# What is packaged also forgets the paths of this machine (-trimpath), which compiles everything anew.
+GOBUILD = CGO_ENABLED=0 $(GO) build $(TRIMPATH) -ldflags='-s -w -X $(AGENT).Version=$(VERSION)'
 
 # The race detector needs a C compiler.
 CC      := $(shell $(GO) env CC)
@@ -27,8 +28,8 @@ BUF          := github.com/bufbuild/buf/cmd/buf@v1.75.0
 PROTOC_GO    := google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12
 PROTOC_GRPC  := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
 
-# Guests are the folders below examples that hold a main package.
-GUEST_DIRS := $(patsubst %/,%,$(sort $(dir $(shell grep -ls '^package main' examples/*/*.go))))
+# Guests in Go are the folders of examples for which essagen has written wrappers.
+GUEST_DIRS := $(patsubst %/,%,$(sort $(dir $(wildcard examples/*/essa_gen*_wasip1.go))))
 GUESTS     := $(patsubst examples/%,$(BIN)/guests/%.wasm,$(GUEST_DIRS))
 PLUGIN_SET := $(patsubst plugins/%/,$(PLUGINS)/essad-plugin-%,$(sort $(dir $(wildcard plugins/*/*.go))))
 
@@ -58,10 +59,10 @@ $(PLUGINS)/essad-plugin-%: FORCE
 # Go guests are reactors: a Go command aborts when one of its exports is called without _start.
 $(BIN)/guests/%.wasm: FORCE
 	@mkdir -p $(@D)
-	CGO_ENABLED=0 GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildmode=c-shared -ldflags='-s -w' -o $@ ./examples/$*
+	CGO_ENABLED=0 GOOS=wasip1 GOARCH=wasm $(GO) build $(TRIMPATH) -buildmode=c-shared -ldflags='-s -w' -o $@ ./examples/$*
 
 .PHONY: test
-test: build ## run all tests, with the race detector where a C compiler is there
+test: ## run all tests, with the race detector where a C compiler is there
 	@$(if $(RACE),,echo "no C compiler ($(CC)): the tests run without the race detector")
 	$(TESTENV) $(GO) test $(RACE) -timeout 15m $(TESTFLAGS) ./...
 
@@ -100,8 +101,8 @@ bench-compare: ## compare two outputs of make bench: OLD=a.txt NEW=b.txt
 	$(BENCHSTAT) $(OLD) $(NEW)
 
 .PHONY: demo
-demo: build ## run functions that call each other and share state, and see it all go
-	$(BIN)/essad demo
+demo: $(BIN)/essad $(PLUGIN_SET) $(BIN)/guests/hello.wasm $(BIN)/guests/test-function.wasm ## run functions that call each other and keep state through a kill -9
+	$(GO) run ./examples/demo -bin $(BIN)
 
 .PHONY: generate
 generate: ## regenerate protobuf code and guest wrappers
@@ -113,7 +114,8 @@ generate: ## regenerate protobuf code and guest wrappers
 	$(GO) generate ./...
 
 .PHONY: package
-package: build ## build the .deb and the .rpm into dist/
+package: TRIMPATH = -trimpath
+package: $(BIN)/essad $(BIN)/essagen $(PLUGIN_SET) ## build the .deb and the .rpm into dist/
 	@mkdir -p $(DIST)
 	VERSION=$(VERSION) ARCH=$(ARCH) $(NFPM) package --config packaging/nfpm.yaml --packager deb --target $(DIST)/
 	VERSION=$(VERSION) ARCH=$(ARCH) $(NFPM) package --config packaging/nfpm.yaml --packager rpm --target $(DIST)/
