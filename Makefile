@@ -11,7 +11,7 @@ AGENT   := github.com/essa-project/essad/essad/internal/agent
 
 # Programs are static (CGO_ENABLED=0): the same file runs on every Linux.
 # What is packaged also forgets the paths of this machine (-trimpath), which compiles everything anew.
-GOBUILD = CGO_ENABLED=0 $(GO) build $(TRIMPATH) -ldflags='-s -w -X $(AGENT).Version=$(VERSION)'
+GOBUILD = CGO_ENABLED=0 GOARCH=$(ARCH) $(GO) build $(TRIMPATH) -ldflags='-s -w -X $(AGENT).Version=$(VERSION)'
 
 # The race detector needs a C compiler.
 CC      := $(shell $(GO) env CC)
