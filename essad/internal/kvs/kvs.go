@@ -237,13 +237,23 @@ func (r *Role) Run(ctx context.Context) error {
 		}
 		<-ctx.Done()
 	}
-	end() // before closing: watches and waiting reads end by it
+	// Watches and waiting reads end now, other requests by themselves or Drain later, and then by the end of their query.
+	end()
 	late := time.AfterFunc(r.opts.Drain, endAll)
 	defer late.Stop()
+	ended := r.requests.end()
+	select {
+	case <-ended:
+	case <-halt.Done():
+		select {
+		case <-ended:
+		case <-time.After(endTime):
+		}
+	}
 	for i := len(declared) - 1; i >= 0; i-- {
 		_ = declared[i].Close()
 	}
-	r.requests.end()
+	<-ended
 	stopBack()
 	background.Wait()
 	r.feeds.close()
@@ -309,16 +319,19 @@ func (q *requests) leave() {
 	}
 }
 
-// end refuses further requests and waits for those there are.
-func (q *requests) end() {
+// end refuses further requests; the channel is closed when those there are have ended.
+func (q *requests) end() <-chan struct{} {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.ended = make(chan struct{})
 	if q.n == 0 {
 		close(q.ended)
 	}
-	q.mu.Unlock()
-	<-q.ended
+	return q.ended
 }
+
+// endTime is how long requests get to tell their askers that the node stops.
+const endTime = time.Second
 
 var errStopping = status.Safe(status.Errorf(status.Unavailable, "kvs: the node is stopping"))
 

@@ -80,8 +80,9 @@ func (l *lane) poke(hurry bool) {
 
 // run writes until ctx ends, and then what is left.
 func (l *lane) run(ctx context.Context) {
-	for l.wait(ctx) {
-		if l.gather() {
+	// A batch that ctx's end interrupts stays gathered.
+	for ctx.Err() == nil && l.wait(ctx) {
+		if ctx.Err() == nil && l.gather() {
 			l.write(ctx)
 		}
 	}
