@@ -60,8 +60,10 @@ func TestHeaderWithLibc(t *testing.T) {
 
 func build(t *testing.T, clang string, args ...string) {
 	t.Helper()
-	args = append([]string{"--target=wasm32-wasi", "-mexec-model=reactor", "-O2", "-Wall", "-Wextra", "-Werror",
-		"-Wno-unused-function", "-Wno-unused-command-line-argument", "-I", "../../sdk/c"}, args...)
+	args = append([]string{
+		"--target=wasm32-wasi", "-mexec-model=reactor", "-O2", "-Wall", "-Wextra", "-Werror",
+		"-Wno-unused-function", "-Wno-unused-command-line-argument", "-I", "../../sdk/c",
+	}, args...)
 	if text, err := exec.Command(clang, args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s %s: %v\n%s", clang, strings.Join(args, " "), err, text)
 	}

@@ -35,6 +35,10 @@ func bytesOf(b []byte) (unsafe.Pointer, uint32) {
 	return unsafe.Pointer(unsafe.SliceData(b)), uint32(len(b))
 }
 
+// maxRereads bounds how often a read starts again because the value grew between asking its length and reading it. Only
+// hosts without snapshots, such as upstream's, ever make it start again.
+const maxRereads = 8
+
 // readValue asks for the length of something and then for its data, and again where it grew in between.
 func readValue(length func(size *uint32) Code, data func(buf unsafe.Pointer, n uint32, size *uint32) Code) ([]byte, Code) {
 	for range maxRereads {
@@ -61,6 +65,9 @@ func textOf(s string) (unsafe.Pointer, uint32) {
 
 // Register tells the in-process host of a function. Here the exports tell the real one, and there is nothing to do.
 func Register(string, Handler) {}
+
+// ResetHost is for tests, which run on the in-process host. Here it does nothing.
+func ResetHost() {}
 
 // exit does without package os, which is a tenth of a small module.
 func exit(text string) {

@@ -9,10 +9,6 @@ import (
 // Key names a value in the store. As an argument or a result it is upstream's ClientKey, a string.
 type Key string
 
-// maxRereads bounds how often a read starts again because the value grew between asking its length and reading it. Only
-// hosts without snapshots, such as upstream's, ever make it start again.
-const maxRereads = 8
-
 // Put merges v into what is stored under key. When it returns nil the store has acknowledged it, and whoever waits for
 // this call's result will see it. A value of another type than the stored one is refused.
 func Put(key Key, v lattice.Value) error {
@@ -75,8 +71,10 @@ func GetAs[T lattice.Value](key Key) (v T, err error) {
 func as[T lattice.Value](key Key, got lattice.Value) (T, error) {
 	v, ok := got.(T)
 	if !ok {
-		return v, &Error{Op: "get", Name: string(key), Code: InvalidResult,
-			Detail: "it holds a value of type " + got.Tag().String() + ", not " + v.Tag().String()}
+		return v, &Error{
+			Op: "get", Name: string(key), Code: InvalidResult,
+			Detail: "it holds a value of type " + got.Tag().String() + ", not " + v.Tag().String(),
+		}
 	}
 	return v, nil
 }

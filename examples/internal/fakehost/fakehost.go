@@ -186,7 +186,7 @@ func (h *Host) run(ctx context.Context, inv *invocation, export string, params .
 	if err != nil {
 		return fmt.Errorf("instantiate for %s: %w", export, err)
 	}
-	defer m.Close(ctx)
+	defer func() { _ = m.Close(ctx) }() // the instance is gone either way
 	f := m.ExportedFunction(export)
 	if f == nil {
 		return fmt.Errorf("there is no export %s", export)

@@ -42,7 +42,11 @@ func Start(t *testing.T, wasm []byte) *Host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { h.Close(ctx) })
+	t.Cleanup(func() {
+		if err := h.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Logf("module of %d bytes", len(wasm))
 	return h
 }

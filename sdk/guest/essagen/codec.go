@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"go/types"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -172,14 +173,8 @@ func (c *codecs) reachable(t types.Type) error {
 	return nil
 }
 
-func skipped(tag string) bool {
-	for _, part := range strings.Fields(tag) {
-		if part == `essa:"-"` {
-			return true
-		}
-	}
-	return false
-}
+// skipped reports whether a field is not sent.
+func skipped(tag string) bool { return reflect.StructTag(tag).Get("essa") == "-" }
 
 // custom reports whether a type encodes itself.
 func (c *codecs) custom(t types.Type) bool {

@@ -52,6 +52,8 @@ writes func main too, unless you have one; it calls Main, so that "go run ." run
 
     GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -ldflags="-s -w" -o NAME.wasm .
 
+The functions of any other package are part of every module that imports it.
+
 Arguments and results, and what they are in Rust:
 
     bool, int8..int64, uint8..uint64, float32, float64    the same
@@ -112,7 +114,7 @@ func generate(dir, out string, check bool) error {
 	if err != nil {
 		return err
 	}
-	m, err := analyze(pkg)
+	m, err := inspect(pkg)
 	if err != nil {
 		return err
 	}

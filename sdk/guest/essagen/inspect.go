@@ -92,9 +92,9 @@ func (m *mistakes) Error() string {
 	return b.String()
 }
 
-// analyze finds the functions of a package and checks that they can be called remotely.
-func analyze(src *source) (*module, error) {
-	a := &analysis{
+// inspect finds the functions of a package and checks that they can be called remotely.
+func inspect(src *source) (*module, error) {
+	a := &inspection{
 		mistakes: mistakes{fset: src.fset},
 		module:   &module{src: src, codecs: newCodecs(src)},
 		exports:  map[string]token.Pos{},
@@ -113,14 +113,14 @@ func analyze(src *source) (*module, error) {
 	return a.module, nil
 }
 
-type analysis struct {
+type inspection struct {
 	mistakes
 	module  *module
 	exports map[string]token.Pos
 	stubs   map[string]token.Pos
 }
 
-func (a *analysis) file(f *ast.File) {
+func (a *inspection) file(f *ast.File) {
 	attached := map[*ast.Comment]bool{}
 	for _, decl := range f.Decls {
 		fd, ok := decl.(*ast.FuncDecl)
@@ -140,7 +140,7 @@ func (a *analysis) file(f *ast.File) {
 }
 
 // comment catches directives that would have no effect, and exports made by hand.
-func (a *analysis) comment(c *ast.Comment, attached bool) {
+func (a *inspection) comment(c *ast.Comment, attached bool) {
 	switch {
 	case attached:
 	case isDirective(c.Text, functionMark):
@@ -158,7 +158,7 @@ func isDirective(text, mark string) bool {
 	return text == mark || strings.HasPrefix(text, mark+" ") || strings.HasPrefix(text, mark+"\t")
 }
 
-func (a *analysis) directive(doc *ast.CommentGroup) *ast.Comment {
+func (a *inspection) directive(doc *ast.CommentGroup) *ast.Comment {
 	if doc == nil {
 		return nil
 	}
@@ -170,7 +170,7 @@ func (a *analysis) directive(doc *ast.CommentGroup) *ast.Comment {
 	return nil
 }
 
-func (a *analysis) function(fd *ast.FuncDecl, mark *ast.Comment) {
+func (a *inspection) function(fd *ast.FuncDecl, mark *ast.Comment) {
 	f := &function{name: fd.Name.Name, stub: fd.Name.Name + "Remote", export: snakeCase(fd.Name.Name)}
 	a.options(f, mark)
 	switch {
@@ -203,7 +203,7 @@ func (a *analysis) function(fd *ast.FuncDecl, mark *ast.Comment) {
 var exportName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // options reads what follows the directive.
-func (a *analysis) options(f *function, mark *ast.Comment) {
+func (a *inspection) options(f *function, mark *ast.Comment) {
 	seen := map[string]bool{}
 	for _, field := range strings.Fields(mark.Text)[1:] {
 		key, value, ok := strings.Cut(field, "=")
@@ -225,7 +225,7 @@ func (a *analysis) options(f *function, mark *ast.Comment) {
 	}
 }
 
-func (a *analysis) claimExport(pos token.Pos, name string) {
+func (a *inspection) claimExport(pos token.Pos, name string) {
 	if at, ok := a.exports[name]; ok {
 		a.add(pos, "the export %s is already made at %s: choose another with export=", name, a.position(at))
 		return
@@ -233,7 +233,7 @@ func (a *analysis) claimExport(pos token.Pos, name string) {
 	a.exports[name] = pos
 }
 
-func (a *analysis) claimStub(pos token.Pos, f *function) {
+func (a *inspection) claimStub(pos token.Pos, f *function) {
 	scope := a.module.src.types.Scope()
 	switch at, ok := a.stubs[f.stub]; {
 	case ok:
@@ -246,14 +246,14 @@ func (a *analysis) claimStub(pos token.Pos, f *function) {
 	}
 }
 
-func (a *analysis) signature(fd *ast.FuncDecl) *types.Signature {
+func (a *inspection) signature(fd *ast.FuncDecl) *types.Signature {
 	if obj, ok := a.module.src.info.Defs[fd.Name].(*types.Func); ok {
 		return obj.Signature()
 	}
 	return nil
 }
 
-func (a *analysis) params(f *function, fd *ast.FuncDecl) {
+func (a *inspection) params(f *function, fd *ast.FuncDecl) {
 	sig := a.signature(fd)
 	if sig == nil {
 		a.add(fd.Name.Pos(), "%s has no signature", f.name) // the type checker gave up before it
@@ -272,7 +272,7 @@ func (a *analysis) params(f *function, fd *ast.FuncDecl) {
 	}
 }
 
-func (a *analysis) results(f *function, fd *ast.FuncDecl) {
+func (a *inspection) results(f *function, fd *ast.FuncDecl) {
 	sig := a.signature(fd)
 	if sig == nil || sig.Variadic() {
 		return
@@ -312,13 +312,13 @@ func fieldTypes(list *ast.FieldList) []ast.Expr {
 }
 
 // accept reports a type that has no encoding.
-func (a *analysis) accept(at ast.Expr, t types.Type, what string, argument bool) {
+func (a *inspection) accept(at ast.Expr, t types.Type, what string, argument bool) {
 	err := a.module.codecs.check(t)
 	if err == nil {
 		return
 	}
 	// A type that did not resolve has its reason among the type checker's errors.
-	if hasInvalid(t, 0) {
+	if hasInvalid(t, map[types.Type]bool{}) {
 		for _, e := range a.module.src.errors {
 			if at.Pos() <= e.Pos && e.Pos <= at.End() {
 				a.add(e.Pos, "%s", e.Msg)
@@ -343,32 +343,34 @@ func isError(t types.Type) bool {
 	return types.Identical(t, types.Universe.Lookup("error").Type())
 }
 
-// hasInvalid looks for a type that did not resolve, in what t is spelled of.
-func hasInvalid(t types.Type, depth int) bool {
-	if depth > 8 {
+// hasInvalid looks for a type that did not resolve, in what t is made of.
+func hasInvalid(t types.Type, seen map[types.Type]bool) bool {
+	t = types.Unalias(t)
+	if seen[t] {
 		return false
 	}
-	switch t := types.Unalias(t).(type) {
+	seen[t] = true
+	switch t := t.(type) {
 	case *types.Basic:
 		return t.Kind() == types.Invalid
 	case *types.Named:
-		return hasInvalid(t.Underlying(), depth+1)
+		return hasInvalid(t.Underlying(), seen)
 	case *types.Struct:
 		for i := range t.NumFields() {
-			if hasInvalid(t.Field(i).Type(), depth+1) {
+			if hasInvalid(t.Field(i).Type(), seen) {
 				return true
 			}
 		}
 	case *types.Map:
-		return hasInvalid(t.Key(), depth+1) || hasInvalid(t.Elem(), depth+1)
+		return hasInvalid(t.Key(), seen) || hasInvalid(t.Elem(), seen)
 	case interface{ Elem() types.Type }:
-		return hasInvalid(t.Elem(), depth+1)
+		return hasInvalid(t.Elem(), seen)
 	}
 	return false
 }
 
 // main finds what essad run is to run.
-func (a *analysis) main() {
+func (a *inspection) main() {
 	if a.module.src.types.Name() != "main" {
 		return
 	}
