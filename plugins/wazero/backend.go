@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+
+	"github.com/essa-project/essad/sdk/engine"
+	"github.com/essa-project/essad/sdk/engine/admit"
+	"github.com/essa-project/essad/sdk/engine/runtime"
+)
+
+// backend executes guests with wazero's compiler.
+//
+// WithCloseOnContextDone is off: it is slow, and it does not stop every guest. The safepoints that admission puts into
+// the guest's code do. WithMemoryLimitPages is a limit per runtime, so an allocator bounds each instance.
+type backend struct {
+	rt    wazero.Runtime
+	cache wazero.CompilationCache
+	info  engine.Info
+}
+
+// newBackend makes a backend. Native code is cached in cacheDir, where that is not empty.
+func newBackend(cacheDir string) (*backend, error) {
+	ctx := context.Background()
+	cfg := wazero.NewRuntimeConfigCompiler().WithCoreFeatures(api.CoreFeaturesV2).WithDebugInfoEnabled(false)
+	b := &backend{info: engine.Info{Name: "wazero", Version: wazeroVersion()}}
+	if cacheDir != "" {
+		cache, err := wazero.NewCompilationCacheWithDir(cacheDir)
+		if err != nil {
+			return nil, fmt.Errorf("open the cache of compiled modules in %q: %w", cacheDir, err)
+		}
+		b.cache = cache
+		cfg = cfg.WithCompilationCache(cache)
+	}
+	b.rt = wazero.NewRuntimeWithConfig(ctx, cfg)
+	if err := b.bind(ctx); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+// bind makes the host modules.
+func (b *backend) bind(ctx context.Context) error {
+	builders := map[string]wazero.HostModuleBuilder{}
+	for _, i := range runtime.Imports() {
+		m := builders[i.Module]
+		if m == nil {
+			m = b.rt.NewHostModuleBuilder(i.Module)
+			builders[i.Module] = m
+		}
+		params := make([]api.ValueType, len(i.Params))
+		for n, p := range i.Params {
+			params[n] = api.ValueTypeI32
+			if p == 'I' {
+				params[n] = api.ValueTypeI64
+			}
+		}
+		var results []api.ValueType
+		if i.Result {
+			results = []api.ValueType{api.ValueTypeI32}
+		}
+		m.NewFunctionBuilder().WithGoFunction(goFunc(i.Call), params, results).Export(i.Name)
+	}
+	for name, m := range builders {
+		if _, err := m.Instantiate(ctx); err != nil {
+			return fmt.Errorf("make host module %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// guestContext carries the invocation to its imports. wazero passes on the context of a call as it is, so a type assertion
+// finds it; a look-up by key would cost several times as much.
+type guestContext struct {
+	context.Context
+	guest *runtime.Guest
+}
+
+func goFunc(call func(*runtime.Guest, []uint64) error) api.GoFunc {
+	return func(ctx context.Context, stack []uint64) {
+		if err := call(ctx.(*guestContext).guest, stack); err != nil {
+			panic(err) // how wazero's imports trap; it recovers
+		}
+	}
+}
+
+// Info implements runtime.Backend.
+func (b *backend) Info() engine.Info { return b.info }
+
+// Compile implements runtime.Backend.
+func (b *backend) Compile(ctx context.Context, a *admit.Admitted) (runtime.Code, bool, error) {
+	ctx = experimental.WithCompilationWorkers(ctx, 1)
+	c, err := b.rt.CompileModule(ctx, a.Wasm)
+	if err != nil {
+		return nil, false, err
+	}
+	return &code{rt: b.rt, compiled: c, exportsMemory: a.MemoryExported}, false, nil
+}
+
+// Close implements runtime.Backend.
+func (b *backend) Close() error {
+	ctx := context.Background()
+	err := b.rt.Close(ctx)
+	if b.cache != nil {
+		err = errors.Join(err, b.cache.Close(ctx))
+	}
+	return err
+}
+
+// code is a compiled module.
+type code struct {
+	rt            wazero.Runtime
+	compiled      wazero.CompiledModule
+	exportsMemory bool
+}
+
+var moduleConfig = wazero.NewModuleConfig().WithName("").WithStartFunctions()
+
+// Instantiate implements runtime.Code.
+func (c *code) Instantiate(g *runtime.Guest) (runtime.Instance, error) {
+	i := &instance{memory: memory{guest: g}}
+	i.ctx = guestContext{context.Background(), g}
+	mod, err := c.rt.InstantiateModule(experimental.WithMemoryAllocator(i.ctx.Context, &i.memory), c.compiled, moduleConfig)
+	if err != nil {
+		i.memory.Free()
+		return nil, err
+	}
+	i.mod = mod
+	if c.exportsMemory {
+		i.mem = mod.Memory()
+	}
+	return i, nil
+}
+
+func (c *code) Close() error { return c.compiled.Close(context.Background()) }
+
+// instance is an instance of a module.
+type instance struct {
+	mod    api.Module
+	mem    api.Memory // nil where it is not exported
+	ctx    guestContext
+	memory memory
+	stack  [1]uint64
+}
+
+// Call implements runtime.Instance.
+func (i *instance) Call(export string, params []uint64) error {
+	f := i.mod.ExportedFunction(export)
+	if f == nil {
+		return fmt.Errorf("there is no export %q", export)
+	}
+	n := copy(i.stack[:], params)
+	if err := f.CallWithStack(&i.ctx, i.stack[:n]); err != nil {
+		return readable(err)
+	}
+	return nil
+}
+
+// Memory implements runtime.Instance.
+func (i *instance) Memory() []byte {
+	if i.mem == nil {
+		return nil
+	}
+	b, _ := i.mem.Read(0, i.mem.Size())
+	return b
+}
+
+// Global implements runtime.Instance.
+func (i *instance) Global(name string) int32 {
+	if g := i.mod.ExportedGlobal(name); g != nil {
+		return int32(g.Get())
+	}
+	return 0
+}
+
+// SetGlobal implements runtime.Instance.
+func (i *instance) SetGlobal(name string, v int32) {
+	if g, ok := i.mod.ExportedGlobal(name).(api.MutableGlobal); ok {
+		g.Set(uint64(uint32(v)))
+	}
+}
+
+// Close implements runtime.Instance.
+func (i *instance) Close() { _ = i.mod.Close(context.Background()) }
+
+// readable makes a trap's text one for people: without wazero's remarks about itself.
+func readable(err error) error {
+	text := err.Error()
+	text = strings.Replace(text, " (recovered by wazero)", "", 1)
+	text = strings.TrimPrefix(text, "wasm error: ")
+	return &trap{text: strings.Replace(text, "\nwasm stack trace:", "\nstack:", 1), cause: err}
+}
+
+type trap struct {
+	text  string
+	cause error
+}
+
+func (t *trap) Error() string { return t.text }
+func (t *trap) Unwrap() error { return t.cause }

@@ -1,0 +1,135 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/essa-project/essad/sdk/engine"
+	"github.com/essa-project/essad/sdk/engine/abi"
+	"github.com/essa-project/essad/sdk/engine/admit"
+	"github.com/essa-project/essad/sdk/engine/wasi"
+	"github.com/essa-project/essad/sdk/status"
+)
+
+// Backend is what the author of an engine writes.
+type Backend interface {
+	// Info says who the engine is. Name and Version are part of the key of the cache on disk, so Version must change
+	// with everything that changes what Compile makes or reads.
+	Info() engine.Info
+	// Compile makes an admitted module executable. cached tells that native code was found. The imports are checked.
+	Compile(ctx context.Context, m *admit.Admitted) (code Code, cached bool, err error)
+	// Close frees what is shared. Every Code is closed by then.
+	Close() error
+}
+
+// Code is a compiled module.
+type Code interface {
+	// Instantiate makes a clean instance, whose imports are those of Imports, called with g. No code of the guest runs.
+	// The instance's memory may grow as far as g.GrowMemory allows. At its minimum it is accounted for.
+	Instantiate(g *Guest) (Instance, error)
+	Close() error
+}
+
+// Instance is an instance of a module. Its methods are called by one goroutine at a time, except SetGlobal.
+type Instance interface {
+	// Call calls an export. Where an import returns an error the guest must trap with it, and Call must return an error.
+	// Other errors are the guest's, with a text that people can read, stack included.
+	Call(export string, params []uint64) error
+	// Memory returns the current contents of the module's memory, which stay in place while an import runs.
+	Memory() []byte
+	// Global and SetGlobal read and write an exported mutable global of type i32. SetGlobal is called while the guest
+	// runs, by another goroutine; the guest sees it at its next safepoint.
+	Global(name string) int32
+	SetGlobal(name string, v int32)
+	// Close frees the instance. Nothing is called after it.
+	Close()
+}
+
+// Import is one function to bind. Its parameters and results are i32 for each letter i, and i64 for each letter I.
+type Import struct {
+	Module, Name string
+	Params       string
+	Result       bool // an i32
+	// Call finds the parameters in stack and leaves the result in stack[0]. It is called by the goroutine that called
+	// Instance.Call. It does not panic.
+	Call func(g *Guest, stack []uint64) error
+}
+
+// Imports lists all that guests can import.
+func Imports() []Import {
+	var list []Import
+	for _, f := range abi.Funcs() {
+		list = append(list, Import{f.Module, f.Name, "iiiii"[:f.Params], true, bindABI(f)})
+	}
+	for _, module := range []string{wasi.Preview1, wasi.Unstable} {
+		for _, f := range wasi.Funcs(module) {
+			list = append(list, Import{module, f.Name, f.Params, f.Result, bindWASI(module, f)})
+		}
+	}
+	return list
+}
+
+func bindABI(f abi.Func) func(*Guest, []uint64) error {
+	name, call := f.Module+"."+f.Name, f.Call
+	return func(g *Guest, stack []uint64) (err error) {
+		defer g.recoverImport(name, &err)
+		if err := g.countImport(); err != nil {
+			return err
+		}
+		return g.note(call(&g.abi, g.memory(), stack))
+	}
+}
+
+func bindWASI(module string, f wasi.Func) func(*Guest, []uint64) error {
+	name, call := module+"."+f.Name, f.Call
+	return func(g *Guest, stack []uint64) (err error) {
+		defer g.recoverImport(name, &err)
+		if err := g.countImport(); err != nil {
+			return err
+		}
+		return g.note(call(&g.wasi, g.memory(), stack))
+	}
+}
+
+// memory returns the memory that imports see: only an exported one is theirs.
+func (g *Guest) memory() []byte {
+	if !g.mod.facts.MemoryExported {
+		return nil
+	}
+	return g.inst.Memory()
+}
+
+// countImport counts an import call and ends the invocation where there were too many, or it is to end anyway.
+func (g *Guest) countImport() error {
+	g.hostCalls++
+	if g.lim.HostCalls > 0 && g.hostCalls > g.lim.HostCalls {
+		return g.note(&abi.End{Err: status.LimitError("host_calls",
+			"the invocation made more than %d host calls", g.lim.HostCalls)})
+	}
+	if g.ended.Load() {
+		return &abi.End{Err: g.why()}
+	}
+	return nil
+}
+
+// note remembers the error with which an import ends the invocation: engines differ in what they make of it.
+func (g *Guest) note(err error) error {
+	if err != nil && g.importErr == nil {
+		g.importErr = err
+	}
+	return err
+}
+
+// recoverImport makes a panic of our own code the end of one invocation.
+func (g *Guest) recoverImport(name string, err *error) {
+	if p := recover(); p != nil {
+		*err = g.note(&abi.End{Err: g.rt.bug("import "+name, p)})
+	}
+}
+
+// bug reports a panic and returns the error for it.
+func (rt *Runtime) bug(where string, p any) error {
+	rt.log("panic in the engine", "where", where, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	return status.Errorf(status.Internal, "the engine failed in %s: %v", where, p)
+}

@@ -1,0 +1,404 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/essa-project/essad/sdk/engine"
+	"github.com/essa-project/essad/sdk/engine/abi"
+	"github.com/essa-project/essad/sdk/engine/admit"
+	"github.com/essa-project/essad/sdk/engine/wasi"
+	"github.com/essa-project/essad/sdk/status"
+)
+
+// Guest is one invocation. What is exported of it is for backends.
+type Guest struct {
+	rt     *Runtime
+	call   *engine.Call
+	mod    *module
+	lim    engine.Limits
+	origin engine.Origin
+	scope  *scope
+	base   context.Context // of whoever invoked, without its end
+
+	// The goroutine that runs the guest owns these.
+	w         *worker
+	inst      Instance
+	abi       abi.State
+	wasi      wasi.State
+	hostCalls int64
+	logged    int64
+	newest    uint64 // newest timestamp it has read
+	importErr error
+	stats     engine.Stats
+	begun     time.Time
+
+	need     int64        // bytes of memory to begin with
+	tables   int64        // of those, its tables
+	reserved atomic.Int64 // of the engine's budget
+	denied   error        // why memory did not grow
+
+	watch watch
+
+	ended atomic.Bool // cause is set
+
+	mu    sync.Mutex // guards what follows, and stats.Nested
+	cause error      // why it is to end
+	armed Instance
+	ctx   context.Context // made when first needed
+	stop  context.CancelFunc
+	open  map[*future]struct{} // nested calls that have not ended
+	held  int64                // bytes of arguments and results of nested calls
+	wrote writes
+}
+
+// instanceBytes is what an instance costs beside its memory and tables.
+const instanceBytes = 64 << 10
+
+// newGuest checks a call and makes an invocation of it. run or discard must follow.
+func (rt *Runtime) newGuest(ctx context.Context, c *engine.Call, m *module, parent *Guest) (*Guest, error) {
+	lim := rt.limitsOf(c)
+	if err := m.check(c); err != nil {
+		return nil, err
+	}
+	if lim.Args > 0 && int64(len(c.Args)) > lim.Args {
+		return nil, status.LimitError("args", "the call has %d bytes of arguments, and the limit is %d", len(c.Args), lim.Args)
+	}
+	if c.Depth > lim.CallDepth {
+		return nil, status.LimitError("call_depth", "calls are nested deeper than %d", lim.CallDepth)
+	}
+	if need := m.minimum(); need > lim.Memory {
+		return nil, status.LimitError("memory", "the module needs %d bytes of memory, and the limit is %d", need, lim.Memory)
+	}
+	g := &Guest{rt: rt, call: c, mod: m, lim: lim, tables: m.tables, need: m.minimum() + instanceBytes}
+	g.origin = engine.Origin{Call: c.ID, Root: c.Root, Module: c.Module, Scope: c.Scope, Deadline: c.Deadline, Depth: c.Depth}
+	if parent != nil {
+		g.base = parent.base
+	} else {
+		g.base = context.WithoutCancel(ctx)
+	}
+	g.scope = rt.cache.use(c.Scope)
+	for _, v := range c.Fresh {
+		g.scope.wrote(v.Key, v.Version)
+	}
+	g.abi.Host, g.abi.Args = (*host)(g), c.Args
+	g.wasi = wasi.State{Env: (*env)(g), Args: c.Argv, Environ: c.Env, Line: int(lim.LogLine)}
+	return g, nil
+}
+
+// discard ends an invocation that did not run.
+func (g *Guest) discard() { g.release() }
+
+func (g *Guest) release() {
+	g.rt.cache.unuse(g.scope)
+	g.mu.Lock()
+	if g.stop != nil {
+		g.stop()
+	}
+	g.mu.Unlock()
+	g.unreserve()
+}
+
+// unreserve gives back the memory.
+func (g *Guest) unreserve() {
+	if n := g.reserved.Swap(0); n > 0 {
+		g.rt.budget.release(n)
+		g.rt.slots.freed()
+	}
+}
+
+// context is done when the invocation is to end.
+func (g *Guest) context() context.Context {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ctx == nil {
+		g.ctx, g.stop = context.WithCancel(g.base)
+		if g.cause != nil {
+			g.stop()
+		}
+	}
+	return g.ctx
+}
+
+// end ends the invocation and every call it started: the guest at its next safepoint, or where it waits. Any goroutine
+// may call it; the first cause counts.
+func (g *Guest) end(cause error) {
+	g.mu.Lock()
+	if g.cause != nil {
+		g.mu.Unlock()
+		return
+	}
+	g.cause = cause
+	g.ended.Store(true)
+	if g.armed != nil {
+		g.armed.SetGlobal(admit.GlobalStop, 1)
+	}
+	if g.stop != nil {
+		g.stop()
+	}
+	open := make([]*future, 0, len(g.open))
+	for f := range g.open {
+		open = append(open, f)
+	}
+	g.mu.Unlock()
+	for _, f := range open {
+		f.end(cause)
+	}
+}
+
+// why returns the reason for the end.
+func (g *Guest) why() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.cause
+}
+
+func (g *Guest) orCause(err error) error {
+	if cause := g.why(); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// timeUp is called by the watchdog.
+func (g *Guest) timeUp() {
+	if d := g.call.Deadline; !d.IsZero() && !g.watch.at.Before(d) {
+		g.end(status.Errorf(status.Deadline, "the deadline of the call passed"))
+		return
+	}
+	g.end(status.LimitError("wall_time", "the invocation took longer than %v", g.lim.WallTime))
+}
+
+// timed puts the invocation under the watchdog, where its time is bounded.
+func (g *Guest) timed() {
+	at := g.call.Deadline
+	if g.lim.WallTime > 0 {
+		if wall := g.begun.Add(g.lim.WallTime); at.IsZero() || wall.Before(at) {
+			at = wall
+		}
+	}
+	if !at.IsZero() {
+		g.rt.watch.add(g, at)
+	}
+}
+
+// run runs the invocation to its end and releases all it holds. Its memory is reserved; w holds a slot, and holds one
+// afterwards unless the invocation ended while it waited for it.
+func (g *Guest) run(w *worker) (*engine.Result, error) {
+	g.w, g.begun = w, time.Now()
+	defer g.release()
+	g.timed()
+	defer g.rt.watch.remove(g)
+
+	exit, err := g.execute()
+	g.closeInstance()
+	if flushErr := g.flush(); err == nil {
+		err = flushErr
+	}
+	if err != nil {
+		g.end(err)
+	}
+	g.finishNested()
+	if err == nil {
+		err = g.why()
+	}
+	g.stats.Guest = time.Since(g.begun)
+	g.stats.HostCalls = g.hostCalls
+	if err != nil {
+		return nil, err
+	}
+	return g.result(exit), nil
+}
+
+func (g *Guest) result(exit uint32) *engine.Result {
+	r := &engine.Result{ExitCode: exit, Stats: g.stats}
+	if !g.call.Run {
+		r.Value, r.HasValue = g.abi.Result()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r.Writes, r.Frontier = g.wrote.list(), g.wrote.frontier
+	return r
+}
+
+// execute makes an instance and runs what was asked for in it.
+func (g *Guest) execute() (exit uint32, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = g.rt.bug("an invocation", p)
+		}
+	}()
+	inst, err := g.mod.code.Instantiate(g)
+	if err != nil {
+		return 0, status.Wrap(status.GuestFault, err)
+	}
+	g.inst = inst
+	if g.lim.Stack != g.rt.stackUnits() {
+		inst.SetGlobal(admit.GlobalStack, int32(g.lim.Stack))
+	}
+	g.mu.Lock()
+	g.armed = inst
+	cause := g.cause
+	g.mu.Unlock()
+	if cause != nil {
+		return 0, cause
+	}
+	for _, step := range g.mod.steps(g.call) {
+		var params []uint64
+		if step.withArgs {
+			params = []uint64{uint64(len(g.call.Args))}
+		}
+		if err := inst.Call(step.export, params); err != nil {
+			return g.verdict(step, err)
+		}
+	}
+	return 0, nil
+}
+
+// verdict tells what an error that came out of the guest means.
+func (g *Guest) verdict(s step, err error) (uint32, error) {
+	if exit := (*wasi.Exit)(nil); errors.As(g.importErr, &exit) {
+		g.importErr = nil
+		if g.call.Run {
+			return exit.Code, nil
+		}
+		return 0, status.Errorf(status.GuestFault, "function %q exited with status %d instead of returning", g.call.Function,
+			exit.Code)
+	}
+	if end := (*abi.End)(nil); errors.As(g.importErr, &end) {
+		return 0, end.Err
+	}
+	if cause := g.why(); cause != nil {
+		return 0, cause
+	}
+	switch trap := (*abi.Trap)(nil); {
+	case errors.As(g.importErr, &trap):
+		return 0, status.Errorf(status.GuestFault, "%s: %w", s.name(), err)
+	case g.inst.Global(admit.GlobalReason) == admit.ReasonStack:
+		return 0, status.LimitError("stack", "%s: the guest's stack overflowed its limit of %d", s.name(), g.lim.Stack)
+	case g.denied != nil:
+		return 0, g.denied
+	}
+	return 0, status.Errorf(status.GuestFault, "%s: %w", s.name(), err)
+}
+
+// closeInstance frees the instance; nobody stops it any more.
+func (g *Guest) closeInstance() {
+	g.mu.Lock()
+	g.armed = nil
+	g.mu.Unlock()
+	if g.inst == nil {
+		return
+	}
+	if m := g.inst.Memory(); m != nil {
+		g.stats.Memory = uint64(len(m))
+	}
+	g.inst.Close()
+	g.inst = nil
+	g.unreserve()
+}
+
+// flushTime is how long the last words of a guest that was ended may take.
+const flushTime = 50 * time.Millisecond
+
+// flush passes on the lines that the guest had begun.
+func (g *Guest) flush() error {
+	if g.ended.Load() {
+		ctx, cancel := context.WithTimeout(g.base, flushTime)
+		defer cancel()
+		g.wasi.Env = lastWords{(*env)(g), ctx}
+	}
+	err := g.wasi.Flush()
+	if end := (*abi.End)(nil); errors.As(err, &end) {
+		return end.Err
+	}
+	return err
+}
+
+// lastWords passes on output of a guest that was ended.
+type lastWords struct {
+	*env
+	ctx context.Context
+}
+
+func (l lastWords) Output(stream int, p []byte) error {
+	if room := l.lim.Log - l.logged; l.lim.Log > 0 {
+		p = p[:min(int64(len(p)), max(room, 0))]
+	}
+	return l.rt.border.Output(l.ctx, &l.origin, engine.Stream(stream), append([]byte(nil), p...))
+}
+
+// GrowMemory tells whether the instance's memory may grow from one size to another, and accounts for it.
+func (g *Guest) GrowMemory(from, to uint64) bool {
+	if int64(to)+g.tables > g.lim.Memory {
+		g.denied = status.LimitError("memory", "the guest needed more than its limit of %d bytes of memory", g.lim.Memory)
+		return false
+	}
+	if !g.rt.budget.reserve(int64(to - from)) {
+		g.denied = status.Errorf(status.Overloaded, "the engine had no memory left for the guest to grow to %d bytes", to)
+		return false
+	}
+	g.reserved.Add(int64(to - from))
+	return true
+}
+
+// MemoryLimit returns the bytes up to which the instance's memory may ever grow.
+func (g *Guest) MemoryLimit() uint64 { return uint64(g.lim.Memory - g.tables) }
+
+// pause gives the slot away while f waits. f's context ends with the invocation; then, or where the invocation ended
+// before it had a slot again, the error ends the guest.
+func (g *Guest) pause(f func(ctx context.Context)) error {
+	ctx := g.context()
+	if g.w.has {
+		g.w.has = false
+		g.rt.slots.release()
+	}
+	func() {
+		defer g.regain(ctx)
+		f(ctx)
+	}()
+	return g.alive()
+}
+
+func (g *Guest) regain(ctx context.Context) { g.w.has = g.rt.slots.resume(ctx.Done()) }
+
+// writes are versions that an invocation and its nested calls wrote.
+type writes struct {
+	versions map[string]uint64
+	frontier uint64
+}
+
+func (w *writes) add(key string, version uint64) {
+	old, have := w.versions[key]
+	switch {
+	case have && old >= version:
+	case !have && len(w.versions) >= maxWrites:
+		w.frontier = max(w.frontier, version)
+	default:
+		if w.versions == nil {
+			w.versions = map[string]uint64{}
+		}
+		w.versions[key] = version
+	}
+}
+
+func (w *writes) merge(r *engine.Result) {
+	for _, v := range r.Writes {
+		w.add(v.Key, v.Version)
+	}
+	w.frontier = max(w.frontier, r.Frontier)
+}
+
+func (w *writes) list() []engine.KeyVersion {
+	if len(w.versions) == 0 {
+		return nil
+	}
+	list := make([]engine.KeyVersion, 0, len(w.versions))
+	for k, v := range w.versions {
+		list = append(list, engine.KeyVersion{Key: k, Version: v})
+	}
+	return list
+}

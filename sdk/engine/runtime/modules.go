@@ -1,0 +1,409 @@
+package runtime
+
+import (
+	"container/list"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/essa-project/essad/sdk/engine"
+	"github.com/essa-project/essad/sdk/engine/abi"
+	"github.com/essa-project/essad/sdk/engine/admit"
+	"github.com/essa-project/essad/sdk/status"
+)
+
+// module is a compiled module.
+type module struct {
+	id     string
+	facts  admit.Facts
+	info   engine.ModuleInfo
+	code   Code
+	codes  map[string]abi.Code // exported functions, and whether they can be called
+	tables int64               // bytes
+
+	refs    int // calls that use it; guarded by modules.mu
+	dropped bool
+	place   *list.Element
+}
+
+// pageSize is a page of WebAssembly memory; tableEntry is what an entry of a table costs an engine.
+const (
+	pageSize   = 64 << 10
+	tableEntry = 8
+)
+
+func newModule(id string, a *admit.Admitted, code Code, cached bool) *module {
+	m := &module{id: id, facts: a.Facts, code: code, codes: make(map[string]abi.Code, len(a.Functions))}
+	for name := range a.Functions {
+		m.codes[name] = abi.InvalidFunctionSignature
+	}
+	for _, name := range a.Callable {
+		m.codes[name] = abi.OK
+	}
+	for _, t := range a.Tables {
+		n := t.Min
+		if a.WritesTables {
+			n = t.Max
+		}
+		m.tables += int64(n) * tableEntry
+	}
+	m.info = engine.ModuleInfo{Kind: kindOf(&a.Facts), Functions: a.Callable, Memory: uint64(m.minimum()), CacheHit: cached}
+	return m
+}
+
+func kindOf(f *admit.Facts) engine.Kind {
+	switch {
+	case f.HasStart:
+		return engine.Command
+	case f.HasInitialize:
+		return engine.Reactor
+	}
+	return engine.Library
+}
+
+// minimum returns the bytes of memory and tables that an instance begins with.
+func (m *module) minimum() int64 { return int64(m.facts.Memory.Min)*pageSize + m.tables }
+
+// step is a call into the guest.
+type step struct {
+	export   string
+	withArgs bool
+}
+
+func (s step) name() string {
+	switch s.export {
+	case admit.StartExport:
+		return "the start function"
+	case "":
+		return `export ""`
+	}
+	return s.export
+}
+
+// main returns the export that a run runs.
+func (m *module) main() (string, error) {
+	_, unnamed := m.facts.Functions[""]
+	_, essaMain := m.facts.Functions["essa_main"]
+	switch {
+	case unnamed && m.facts.HasStart:
+		return "", status.Errorf(status.Invalid, `the module exports both "_start" and "", and it is not clear which to run`)
+	case unnamed:
+		return "", nil
+	case m.facts.HasStart:
+		return "_start", nil
+	case essaMain:
+		return "essa_main", nil
+	}
+	return "", status.Errorf(status.Invalid, `the module has nothing to run: it exports neither "_start" nor "essa_main"`)
+}
+
+// check tells whether the module can serve a call.
+func (m *module) check(c *engine.Call) error {
+	if m.facts.HasInitialize {
+		if err := m.plain("_initialize"); err != nil {
+			return err
+		}
+	}
+	if c.Run {
+		name, err := m.main()
+		if err != nil {
+			return err
+		}
+		return m.plain(name)
+	}
+	switch code, ok := m.codes[c.Function]; {
+	case !ok:
+		e := status.Errorf(status.NotFound, "the module exports no function %q", c.Function)
+		e.Detail = "function"
+		return e
+	case code != abi.OK:
+		return status.Errorf(status.Invalid, "export %q has type %v, and functions have (i32) -> ()", c.Function,
+			m.facts.Functions[c.Function])
+	}
+	return nil
+}
+
+// plain tells whether an export has type () -> ().
+func (m *module) plain(export string) error {
+	if t := m.facts.Functions[export]; len(t.Params)+len(t.Results) > 0 {
+		return status.Errorf(status.Invalid, "export %q has type %v instead of () -> ()", export, t)
+	}
+	return nil
+}
+
+// steps lists the calls into a fresh instance that make up c, which was checked. The functions of a command are called
+// without running it first.
+func (m *module) steps(c *engine.Call) []step {
+	list := make([]step, 0, 3)
+	if m.facts.Start {
+		list = append(list, step{export: admit.StartExport})
+	}
+	if m.facts.HasInitialize {
+		list = append(list, step{export: "_initialize"})
+	}
+	if !c.Run {
+		return append(list, step{export: c.Function, withArgs: true})
+	}
+	name, _ := m.main()
+	return append(list, step{export: name})
+}
+
+// modules holds the compiled modules, the ones used least recently in the end of the order.
+type modules struct {
+	rt      *Runtime
+	imports map[[2]string]string // signature by module and name
+	slots   chan struct{}        // compilations
+	ctx     context.Context
+	stop    context.CancelFunc
+
+	mu      sync.Mutex
+	byID    map[string]*module
+	order   *list.List // of *module, newest first
+	flights map[string]*compilation
+	closed  bool
+	wait    sync.WaitGroup // compilations
+}
+
+// compilation is a module being prepared.
+type compilation struct {
+	done chan struct{}
+	info engine.ModuleInfo
+	err  error
+}
+
+func newModules(rt *Runtime) (*modules, error) {
+	ms := &modules{rt: rt, imports: map[[2]string]string{}, slots: make(chan struct{}, rt.set.Compiling),
+		byID: map[string]*module{}, order: list.New(), flights: map[string]*compilation{}}
+	for _, i := range Imports() {
+		ms.imports[[2]string{i.Module, i.Name}] = i.signature()
+	}
+	ms.ctx, ms.stop = context.WithCancel(context.Background())
+	return ms, nil
+}
+
+// signature writes an import's type as admit.FuncType does.
+func (i Import) signature() string {
+	t := admit.FuncType{}
+	for _, p := range i.Params {
+		if p == 'I' {
+			t.Params = append(t.Params, admit.I64)
+		} else {
+			t.Params = append(t.Params, admit.I32)
+		}
+	}
+	if i.Result {
+		t.Results = []admit.ValueType{admit.I32}
+	}
+	return t.String()
+}
+
+// take returns a module for a call; give gives it back.
+func (ms *modules) take(id string) (*module, error) {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	m := ms.byID[id]
+	if m == nil {
+		e := status.Errorf(status.NotFound, "module %s is not prepared on this engine", id)
+		e.Detail = "module"
+		return nil, e
+	}
+	m.refs++
+	ms.order.MoveToFront(m.place)
+	return m, nil
+}
+
+func (ms *modules) give(m *module) {
+	ms.mu.Lock()
+	m.refs--
+	free := m.dropped && m.refs == 0
+	ms.mu.Unlock()
+	if free {
+		ms.free(m)
+	}
+}
+
+func (ms *modules) free(m *module) {
+	if err := m.code.Close(); err != nil {
+		ms.rt.log("freeing a module failed", "module", m.id, "error", err)
+	}
+}
+
+// add puts a module in, and takes out the ones used least recently.
+func (ms *modules) add(m *module) {
+	var free []*module
+	ms.mu.Lock()
+	ms.byID[m.id] = m
+	m.place = ms.order.PushFront(m)
+	for ms.order.Len() > ms.rt.set.Modules {
+		if old := ms.drop(ms.order.Back()); old.refs == 0 {
+			free = append(free, old)
+		}
+	}
+	ms.mu.Unlock()
+	for _, old := range free {
+		ms.free(old)
+	}
+}
+
+// drop takes a module out. The lock is held; who drops the last reference frees it.
+func (ms *modules) drop(place *list.Element) *module {
+	m := ms.order.Remove(place).(*module)
+	delete(ms.byID, m.id)
+	m.dropped = true
+	return m
+}
+
+// close frees every module. No call uses one any more.
+func (ms *modules) close() {
+	ms.stop()
+	ms.mu.Lock()
+	ms.closed = true
+	ms.mu.Unlock()
+	ms.wait.Wait()
+	for ms.order.Len() > 0 {
+		ms.free(ms.drop(ms.order.Back()))
+	}
+}
+
+// prepare returns what is known of a module, and makes it known first where it is not. Whoever asks for the same module
+// meanwhile waits for the one preparation; it goes on when those who wait give up.
+func (ms *modules) prepare(ctx context.Context, m engine.Module, open func() (io.ReadCloser, error)) (engine.ModuleInfo, error) {
+	ms.mu.Lock()
+	if have := ms.byID[m.SHA256]; have != nil {
+		ms.order.MoveToFront(have.place)
+		info := have.info
+		ms.mu.Unlock()
+		info.CacheHit = true
+		return info, nil
+	}
+	c := ms.flights[m.SHA256]
+	if c == nil && ms.closed {
+		ms.mu.Unlock()
+		return engine.ModuleInfo{}, status.Safe(status.Errorf(status.Unavailable, "the engine is closed"))
+	}
+	if c == nil {
+		c = &compilation{done: make(chan struct{})}
+		ms.flights[m.SHA256] = c
+		ms.wait.Add(1)
+		go ms.fly(c, m, open)
+	}
+	ms.mu.Unlock()
+	select {
+	case <-c.done:
+		return c.info, c.err
+	case <-ctx.Done():
+		return engine.ModuleInfo{}, ctxError(ctx)
+	}
+}
+
+func (ms *modules) fly(c *compilation, m engine.Module, open func() (io.ReadCloser, error)) {
+	defer ms.wait.Done()
+	made, err := ms.make(m, open)
+	if err == nil {
+		c.info = made.info
+		ms.add(made)
+	}
+	c.err = err
+	ms.mu.Lock()
+	delete(ms.flights, m.SHA256)
+	ms.mu.Unlock()
+	close(c.done)
+}
+
+// make admits and compiles a module.
+func (ms *modules) make(m engine.Module, open func() (io.ReadCloser, error)) (made *module, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = ms.rt.bug("preparing module "+m.SHA256, p)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ms.ctx, ms.rt.set.CompileTime)
+	defer cancel()
+	select {
+	case ms.slots <- struct{}{}:
+		defer func() { <-ms.slots }()
+	case <-ctx.Done():
+		return nil, status.Safe(status.Errorf(status.Overloaded, "too many modules are being compiled"))
+	}
+	wasm, err := ms.read(m, open)
+	if err != nil {
+		return nil, err
+	}
+	a, err := admit.Module(wasm, ms.rt.set.Admit)
+	if err != nil {
+		return nil, fmt.Errorf("admit module: %w", err)
+	}
+	if err := ms.checkImports(&a.Facts); err != nil {
+		return nil, err
+	}
+	code, cached, err := ms.rt.backend.Compile(ctx, a)
+	if err != nil {
+		return nil, fmt.Errorf("compile module: %w", status.Wrap(status.Invalid, err))
+	}
+	a.Wasm = nil
+	return newModule(m.SHA256, a, code, cached), nil
+}
+
+// read reads a module's bytes and checks that they are what was named.
+func (ms *modules) read(m engine.Module, open func() (io.ReadCloser, error)) ([]byte, error) {
+	most := int64(ms.rt.set.Admit.MaxModuleBytes)
+	if most == 0 {
+		most = admit.MaxModuleBytes
+	}
+	if m.Size > most {
+		return nil, status.LimitError("module_bytes", "the module has %d bytes, and the limit is %d", m.Size, most)
+	}
+	r, err := open()
+	if err != nil {
+		return nil, fmt.Errorf("open module %s: %w", m.SHA256, status.Wrap(status.Unavailable, err))
+	}
+	defer r.Close()
+	wasm, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err != nil {
+		return nil, fmt.Errorf("read module %s: %w", m.SHA256, status.Wrap(status.Unavailable, err))
+	}
+	if int64(len(wasm)) > most {
+		return nil, status.LimitError("module_bytes", "the module has more than the limit of %d bytes", most)
+	}
+	if sum := sha256.Sum256(wasm); hex.EncodeToString(sum[:]) != m.SHA256 {
+		return nil, status.Errorf(status.Corrupt, "module %s arrived with other contents: their hash is %x", m.SHA256, sum)
+	}
+	return wasm, nil
+}
+
+// checkImports tells of every import that there is not.
+func (ms *modules) checkImports(f *admit.Facts) error {
+	var wrong []string
+	for _, i := range f.Imports {
+		name := fmt.Sprintf("%q %q", i.Module, i.Name)
+		switch have, ok := ms.imports[[2]string{i.Module, i.Name}]; {
+		case i.Kind != admit.ExternFunc:
+			wrong = append(wrong, fmt.Sprintf("%s (a %v: only functions can be imported)", name, i.Kind))
+		case !ok:
+			wrong = append(wrong, name)
+		case have != i.Func.String():
+			wrong = append(wrong, fmt.Sprintf("%s (as %v; it is %s)", name, i.Func, have))
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	const most = 20
+	if n := len(wrong); n > most {
+		wrong = append(wrong[:most], fmt.Sprintf("and %d more", n-most))
+	}
+	return status.Errorf(status.Invalid, `the module imports what essad does not have: %s; functions can import "host", "essa" `+
+		"and WASI preview 1 (%s)", strings.Join(wrong, ", "), "wasi_snapshot_preview1 or wasi_unstable")
+}
+
+// stackUnits returns the stack limit that instances begin with.
+func (rt *Runtime) stackUnits() int64 {
+	if n := rt.set.Admit.StackUnits; n > 0 {
+		return int64(n)
+	}
+	return admit.StackUnits
+}

@@ -1,0 +1,235 @@
+package runtime
+
+import (
+	"context"
+
+	"github.com/essa-project/essad/sdk/engine"
+	"github.com/essa-project/essad/sdk/engine/abi"
+	"github.com/essa-project/essad/sdk/status"
+)
+
+// future is a nested call.
+type future struct {
+	parent   *Guest
+	call     *engine.Call
+	argBytes int
+
+	state futureState // guarded by slots.mu
+	done  chan struct{}
+
+	// Guarded by parent.mu until done is closed.
+	guest  *Guest
+	cause  error // why it is to end
+	result *engine.Result
+	err    error
+	forgot bool
+}
+
+type futureState uint8
+
+const (
+	queued futureState = iota
+	claimed
+)
+
+// hold accounts for bytes of arguments and results; it returns false where there were too many.
+func (g *Guest) hold(n int) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.held+int64(n) > g.lim.Memory {
+		return false
+	}
+	g.held += int64(n)
+	return true
+}
+
+// adopt makes f a nested call of g, which is ended with it.
+func (g *Guest) adopt(f *future) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cause != nil {
+		return &abi.End{Err: g.cause}
+	}
+	if g.open == nil {
+		g.open = make(map[*future]struct{})
+	}
+	g.open[f] = struct{}{}
+	g.stats.Nested++
+	return nil
+}
+
+// runNested runs a claimed nested call on a worker that holds a slot.
+func (rt *Runtime) runNested(f *future, w *worker) {
+	defer func() {
+		if p := recover(); p != nil {
+			f.finish(nil, rt.bug("a nested call", p))
+		}
+	}()
+	f.finish(f.run(rt, w))
+}
+
+func (f *future) run(rt *Runtime, w *worker) (*engine.Result, error) {
+	p := f.parent
+	p.mu.Lock()
+	cause := f.cause
+	p.mu.Unlock()
+	if cause != nil {
+		return nil, cause
+	}
+	// The parent waits for its nested calls, so its module stays.
+	g, err := rt.newGuest(p.base, f.call, p.mod, p)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	f.guest, cause = g, f.cause
+	p.mu.Unlock()
+	if cause != nil {
+		g.discard()
+		return nil, cause
+	}
+	if !rt.budget.reserve(g.need) {
+		return f.outside(g, w)
+	}
+	g.reserved.Store(g.need)
+	return g.run(w)
+}
+
+// outside has the executor find room elsewhere for a call that there is no memory for here.
+func (f *future) outside(g *Guest, w *worker) (*engine.Result, error) {
+	defer g.release()
+	g.w = w
+	c := *f.call
+	f.parent.mu.Lock()
+	c.Fresh = f.parent.wrote.list()
+	f.parent.stats.Nested--
+	f.parent.mu.Unlock()
+	var (
+		res *engine.Result
+		err error
+	)
+	if end := g.pause(func(ctx context.Context) { res, err = g.rt.border.Call(ctx, &g.origin, &c) }); end != nil {
+		return nil, g.orCause(end)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range res.Writes {
+		g.scope.wrote(v.Key, v.Version)
+	}
+	g.scope.passed(res.Frontier)
+	return res, nil
+}
+
+// finish tells how the call ended.
+func (f *future) finish(res *engine.Result, err error) {
+	p := f.parent
+	p.mu.Lock()
+	delete(p.open, f)
+	p.held -= int64(f.argBytes)
+	if res != nil {
+		p.wrote.merge(res)
+		switch {
+		case f.forgot:
+			res.Value = nil
+		case p.held+int64(len(res.Value)) > p.lim.Memory:
+			res, err = nil, status.LimitError("memory", "the results of nested calls need more than the caller's limit of %d bytes",
+				p.lim.Memory)
+		default:
+			p.held += int64(len(res.Value))
+		}
+	}
+	f.result, f.err, f.guest, f.call = res, err, nil, nil
+	p.mu.Unlock()
+	close(f.done)
+}
+
+// end ends the call, begun or not.
+func (f *future) end(cause error) {
+	f.parent.mu.Lock()
+	f.cause = cause
+	g := f.guest
+	f.parent.mu.Unlock()
+	if g != nil {
+		g.end(cause)
+	}
+}
+
+// Wait implements abi.Future. A call that nobody has begun is run here, on the slot of the guest that waits for it.
+func (f *future) Wait() ([]byte, bool, error) {
+	p := f.parent
+	select {
+	case <-f.done:
+	default:
+		if err := f.await(); err != nil {
+			return nil, false, err
+		}
+	}
+	if err := p.alive(); err != nil {
+		return nil, false, err
+	}
+	if f.err != nil {
+		return nil, false, f.err
+	}
+	return f.result.Value, f.result.HasValue, nil
+}
+
+func (f *future) await() error {
+	p := f.parent
+	if p.w.inline < maxInline && p.rt.slots.claim(f) {
+		p.w.inline++
+		p.rt.runNested(f, p.w)
+		p.w.inline--
+		if p.w.has {
+			return nil
+		}
+		// The call ended while it waited for a slot; whoever waits for it has to have one.
+		return p.pause(func(context.Context) {})
+	}
+	return p.pause(func(ctx context.Context) {
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// Forget implements abi.Future.
+func (f *future) Forget() {
+	p := f.parent
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if f.result != nil && !f.forgot {
+		p.held -= int64(len(f.result.Value))
+		f.result.Value = nil
+	}
+	f.forgot = true
+}
+
+// finishNested waits for the nested calls nobody has waited for. The guest has ended, and where it was ended they are.
+func (g *Guest) finishNested() {
+	for {
+		var f *future
+		g.mu.Lock()
+		for f = range g.open {
+			break
+		}
+		g.mu.Unlock()
+		if f == nil {
+			return
+		}
+		f.Forget()
+		if !g.w.has {
+			g.w.has = g.rt.slots.resume(g.context().Done())
+		}
+		if g.rt.slots.claim(f) {
+			g.rt.runNested(f, g.w) // without a slot only where it was ended, and then no guest runs
+			continue
+		}
+		if g.w.has {
+			g.w.has = false
+			g.rt.slots.release()
+		}
+		<-f.done
+	}
+}

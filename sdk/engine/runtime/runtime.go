@@ -1,0 +1,170 @@
+// Package runtime makes an engine of a Backend: it is all of an executor engine that does not depend on how WebAssembly
+// is executed. It admits and compiles modules once and keeps them, gives every invocation a clean instance and holds it
+// to its limits, runs nested calls within the process, and caches state near the guests.
+//
+// How many guests execute at a time is bounded by worker slots; a guest that waits (for a nested call, for state, for
+// input, for time) holds none. How many are alive is bounded by a budget of memory. Nested calls run newest first, by
+// whoever waits for them where nobody has begun them, so a tree of calls needs instances by its depth and not by its size.
+//
+// When does an invocation end? When its guest has ended and all calls it started have: a call that was started and not
+// waited for runs to its end, as it does upstream, and nothing of an invocation is left behind. Where the guest failed or
+// was ended, the calls it started are ended as well.
+//
+// It may import the standard library, sdk/{status,hlc,lattice} and the packages beside it; engine plugins import it.
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/essa-project/essad/sdk/engine"
+	"github.com/essa-project/essad/sdk/status"
+)
+
+// Runtime is an engine.Engine.
+type Runtime struct {
+	backend Backend
+	border  engine.Border
+	set     Settings
+	log     func(string, ...any)
+	info    engine.Info
+
+	slots   *slots
+	budget  *budget
+	watch   *watchdog
+	cache   *nearCache
+	modules *modules
+
+	mu     sync.Mutex
+	closed bool
+	live   map[*Guest]struct{} // calls from outside
+	calls  sync.WaitGroup      // of those
+}
+
+var _ engine.Engine = (*Runtime)(nil)
+
+// New makes an engine of a backend. Closing the engine closes the backend.
+func New(b Backend, border engine.Border, s Settings) (*Runtime, error) {
+	s = s.withDefaults()
+	if s.Workers < 0 || s.Queue < 0 || s.Memory < 0 || s.Modules < 0 || s.Compiling < 0 || s.CacheBytes < 0 || s.CacheKeys < 0 {
+		return nil, status.Errorf(status.Invalid, "engine settings: no bound may be negative")
+	}
+	rt := &Runtime{backend: b, border: border, set: s, log: s.Log, info: b.Info(), live: map[*Guest]struct{}{}}
+	rt.budget = &budget{most: s.Memory}
+	rt.slots = newSlots(s.Workers, s.Queue, rt.budget, rt.runNested)
+	rt.watch = newWatchdog()
+	rt.cache = newNearCache(s.CacheKeys, s.CacheBytes, s.Clock)
+	var err error
+	if rt.modules, err = newModules(rt); err != nil {
+		return nil, err
+	}
+	return rt, nil
+}
+
+// Info implements engine.Engine.
+func (rt *Runtime) Info(context.Context) (engine.Info, error) { return rt.info, nil }
+
+// Prepare implements engine.Engine.
+func (rt *Runtime) Prepare(ctx context.Context, m engine.Module, open func() (io.ReadCloser, error)) (engine.ModuleInfo, error) {
+	return rt.modules.prepare(ctx, m, open)
+}
+
+// Update implements engine.Engine.
+func (rt *Runtime) Update(_ context.Context, us []engine.CacheUpdate) error {
+	for i := range us {
+		rt.cache.update(&us[i])
+	}
+	return nil
+}
+
+// Invoke implements engine.Engine.
+func (rt *Runtime) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, error) {
+	m, err := rt.modules.take(c.Module)
+	if err != nil {
+		return nil, err
+	}
+	defer rt.modules.give(m)
+	g, err := rt.newGuest(ctx, c, m, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := rt.enlist(g); err != nil {
+		g.discard()
+		return nil, err
+	}
+	defer rt.dismiss(g)
+	if ctx.Done() != nil {
+		stop := context.AfterFunc(ctx, func() { g.end(ctxError(ctx)) })
+		defer stop()
+	}
+
+	if !rt.slots.try(g.need) {
+		queued := time.Now()
+		if err := rt.slots.acquire(g.context(), c.Deadline, g.need); err != nil {
+			g.discard()
+			return nil, g.orCause(err)
+		}
+		g.stats.Queued = time.Since(queued)
+	}
+	g.reserved.Store(g.need)
+	w := &worker{has: true}
+	res, err := g.run(w)
+	if w.has {
+		rt.slots.release()
+	}
+	return res, err
+}
+
+func ctxError(ctx context.Context) error {
+	err := context.Cause(ctx)
+	switch status.Of(err) {
+	case status.Deadline:
+		return status.Errorf(status.Deadline, "the deadline of the call passed")
+	case status.Internal, status.Cancelled:
+		return status.Errorf(status.Cancelled, "the call was cancelled")
+	}
+	return err
+}
+
+// enlist makes a call one that Close ends.
+func (rt *Runtime) enlist(g *Guest) error {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if rt.closed {
+		return status.Safe(status.Errorf(status.Unavailable, "the engine is closed"))
+	}
+	rt.live[g] = struct{}{}
+	rt.calls.Add(1)
+	return nil
+}
+
+func (rt *Runtime) dismiss(g *Guest) {
+	rt.mu.Lock()
+	delete(rt.live, g)
+	rt.mu.Unlock()
+	rt.calls.Done()
+}
+
+// Close implements engine.Engine.
+func (rt *Runtime) Close() error {
+	rt.mu.Lock()
+	if rt.closed {
+		rt.mu.Unlock()
+		return nil
+	}
+	rt.closed = true
+	for g := range rt.live {
+		g.end(status.Errorf(status.Unavailable, "the engine was closed while the call ran"))
+	}
+	rt.mu.Unlock()
+	rt.calls.Wait()
+	rt.watch.stop()
+	rt.modules.close()
+	if err := rt.backend.Close(); err != nil {
+		return fmt.Errorf("close engine %s: %w", rt.info.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package runtime
+
+import (
+	"crypto/rand"
+	goruntime "runtime"
+	"time"
+
+	"github.com/essa-project/essad/sdk/engine"
+	"github.com/essa-project/essad/sdk/engine/admit"
+)
+
+// Settings bound a Runtime. The zero value of each field means its default.
+type Settings struct {
+	Workers     int           // guests that execute at a time; default: GOMAXPROCS
+	Queue       int           // calls from outside that wait for a worker; default 1024
+	Memory      int64         // bytes of all instances together; default 2 GiB
+	Modules     int           // compiled modules kept; default 256
+	Compiling   int           // modules compiled at a time; default 1
+	CacheDir    string        // of admitted modules and native code; empty: none
+	CacheBytes  int64         // of the near cache; default 64 MiB
+	CacheKeys   int           // of the near cache; default 65536
+	Limits      engine.Limits // of an invocation that says nothing else
+	CompileTime time.Duration // one module may take; default 60 s
+	Admit       admit.Options
+
+	// Log is told what people should know: a message and pairs of key and value. Default: nobody.
+	Log func(msg string, pairs ...any)
+	// Clock and Random are the world's; tests and replays have others.
+	Clock  func() time.Time
+	Random func(p []byte)
+}
+
+// DefaultLimits are what an invocation may use where neither it nor Settings say something else.
+var DefaultLimits = engine.Limits{
+	Memory:    256 << 20,
+	WallTime:  10 * time.Minute, // functions; runs have none
+	CallDepth: 256,
+	HostCalls: 100_000_000,
+	Args:      16 << 20,
+	Result:    64 << 20,
+	Log:       64 << 20,
+	LogLine:   16 << 10,
+	Handles:   16_384,
+	Stack:     admit.StackUnits,
+}
+
+// Bounds that no setting and no call can lift.
+const (
+	maxMemory    = 4<<30 - 64<<10 // so that a memory's size is a u32
+	maxLogLine   = 1 << 20
+	maxCallDepth = 4096
+	maxStack     = 1 << 30
+	maxInline    = 64   // nested calls on one goroutine
+	maxWrites    = 1024 // versions listed in a result
+)
+
+func (s Settings) withDefaults() Settings {
+	def(&s.Workers, goruntime.GOMAXPROCS(0))
+	def(&s.Queue, 1024)
+	def(&s.Memory, 2<<30)
+	def(&s.Modules, 256)
+	def(&s.Compiling, 1)
+	def(&s.CacheBytes, 64<<20)
+	def(&s.CacheKeys, 1<<16)
+	def(&s.CompileTime, time.Minute)
+	s.Limits = fill(s.Limits, DefaultLimits)
+	if s.Log == nil {
+		s.Log = func(string, ...any) {}
+	}
+	if s.Clock == nil {
+		s.Clock = time.Now
+	}
+	if s.Random == nil {
+		s.Random = func(p []byte) { _, _ = rand.Read(p) } // never fails (crypto/rand)
+	}
+	return s
+}
+
+func def[T int | int64 | time.Duration](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+// fill replaces what l leaves open by d.
+func fill(l, d engine.Limits) engine.Limits {
+	def(&l.Memory, d.Memory)
+	def(&l.WallTime, d.WallTime)
+	def(&l.CallDepth, d.CallDepth)
+	def(&l.HostCalls, d.HostCalls)
+	def(&l.Args, d.Args)
+	def(&l.Result, d.Result)
+	def(&l.Log, d.Log)
+	def(&l.LogLine, d.LogLine)
+	def(&l.Handles, d.Handles)
+	def(&l.Stack, d.Stack)
+	return l
+}
+
+// limitsOf resolves a call's limits: every one is positive, or 0 where there is none.
+func (rt *Runtime) limitsOf(c *engine.Call) engine.Limits {
+	l := c.Limits
+	if c.Run && l.WallTime == 0 {
+		l.WallTime = -1
+	}
+	l = fill(l, rt.set.Limits)
+	bound := func(v *int, most int) {
+		if *v < 0 || *v > most {
+			*v = most
+		}
+	}
+	bound(&l.CallDepth, maxCallDepth)
+	if l.LogLine < 0 || l.LogLine > maxLogLine {
+		l.LogLine = maxLogLine
+	}
+	if l.Memory < 0 || l.Memory > maxMemory {
+		l.Memory = maxMemory
+	}
+	if l.Stack < 0 || l.Stack > maxStack {
+		l.Stack = maxStack
+	}
+	l.WallTime, l.HostCalls = max(l.WallTime, 0), max(l.HostCalls, 0)
+	l.Args, l.Result, l.Log = max(l.Args, 0), max(l.Result, 0), max(l.Log, 0)
+	l.Handles = max(l.Handles, 0)
+	return l
+}

@@ -1,0 +1,329 @@
+package runtime
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/essa-project/essad/sdk/status"
+)
+
+// slots bounds how many guests execute at a time, and orders those that wait: first guests that already have an instance
+// and want to go on, then nested calls, both newest first, then calls from outside, oldest first. So a tree of calls is
+// walked depth first and few instances are alive, and what is begun ends before more is begun. Every fourth choice
+// prefers a call from outside, lest one deep tree keep everybody else out.
+type slots struct {
+	budget *budget
+	most   int // roots waiting
+	run    func(*future, *worker)
+
+	mu     sync.Mutex
+	free   int
+	back   []*ticket
+	left   int       // of those that gave up
+	nested []*future // newest last; some are claimed already
+	stale  int       // of those
+	roots  []*ticket
+	gone   int // roots that gave up
+	turn   int
+	armed  bool // the timer will look after the nested calls
+	timer  *time.Timer
+}
+
+// ticket is somebody who waits for a slot.
+type ticket struct {
+	ready chan struct{}
+	need  int64 // bytes of memory
+	state ticketState
+}
+
+type ticketState uint8
+
+const (
+	waiting ticketState = iota
+	granted
+	abandoned
+)
+
+// worker is a goroutine that runs guests, and whether it holds a slot.
+type worker struct {
+	has    bool
+	inline int // nested calls it runs within each other
+}
+
+// stealAfter is how long a lone nested call waits before somebody else than its parent begins it. The parent of most
+// calls waits for it at once, and then runs it itself, without waking anybody.
+const stealAfter = 50 * time.Microsecond
+
+func newSlots(n, queue int, b *budget, run func(*future, *worker)) *slots {
+	s := &slots{free: n, most: queue, budget: b, run: run}
+	s.timer = time.AfterFunc(time.Hour, s.steal)
+	s.timer.Stop()
+	return s
+}
+
+// try takes a slot and the memory for a call from outside, where that is possible at once.
+func (s *slots) try(need int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.free == 0 || len(s.back) > s.left || len(s.roots) > s.gone || !s.budget.reserve(need) {
+		return false
+	}
+	s.free--
+	return true
+}
+
+// acquire waits for both.
+func (s *slots) acquire(ctx context.Context, deadline time.Time, need int64) error {
+	if need > s.budget.most {
+		return status.Errorf(status.Overloaded, "the module needs %d bytes of memory, and the engine has %d in all", need,
+			s.budget.most)
+	}
+	s.mu.Lock()
+	if len(s.roots)-s.gone >= s.most {
+		s.mu.Unlock()
+		return status.Safe(status.Errorf(status.Overloaded, "%d calls are waiting for the engine already", s.most))
+	}
+	t := &ticket{ready: make(chan struct{}), need: need}
+	s.roots = append(s.roots, t)
+	s.dispatch()
+	s.mu.Unlock()
+
+	var late <-chan time.Time
+	if !deadline.IsZero() {
+		timer := time.NewTimer(time.Until(deadline))
+		defer timer.Stop()
+		late = timer.C
+	}
+	err := error(nil)
+	select {
+	case <-t.ready:
+		return nil
+	case <-late:
+		err = status.Errorf(status.Deadline, "the deadline passed before the engine had a worker for the call")
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if s.abandon(t, &s.gone) {
+		return err
+	}
+	s.budget.release(need)
+	s.release()
+	return err
+}
+
+// abandon takes a ticket back; it is too late where it was granted.
+func (s *slots) abandon(t *ticket, count *int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.state == granted {
+		return false
+	}
+	t.state = abandoned
+	*count++
+	return true
+}
+
+// resume waits for a slot for a guest that gave its own away. It returns false where done came first.
+func (s *slots) resume(done <-chan struct{}) bool {
+	s.mu.Lock()
+	if s.free > 0 {
+		s.free--
+		s.mu.Unlock()
+		return true
+	}
+	t := &ticket{ready: make(chan struct{})}
+	s.back = append(s.back, t)
+	s.mu.Unlock()
+	select {
+	case <-t.ready:
+		return true
+	case <-done:
+		return !s.abandon(t, &s.left)
+	}
+}
+
+// release gives a slot to whoever is next.
+func (s *slots) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free++
+	s.dispatch()
+}
+
+// dispatch hands out free slots. The lock is held.
+func (s *slots) dispatch() {
+	for s.free > 0 {
+		t, f := s.pick()
+		if t == nil && f == nil {
+			return
+		}
+		s.free--
+		if f != nil {
+			go s.work(f)
+			continue
+		}
+		t.state = granted
+		close(t.ready)
+	}
+}
+
+// pick chooses who is next. The lock is held; a future is claimed.
+func (s *slots) pick() (*ticket, *future) {
+	for len(s.back) > 0 {
+		t := s.back[len(s.back)-1]
+		s.back = s.back[:len(s.back)-1]
+		if t.state == waiting {
+			return t, nil
+		}
+		s.left--
+	}
+	s.turn++
+	if s.turn%4 == 0 {
+		if t := s.root(); t != nil {
+			return t, nil
+		}
+	}
+	for len(s.nested) > 0 {
+		f := s.nested[len(s.nested)-1]
+		s.nested = s.nested[:len(s.nested)-1]
+		if f.state == queued {
+			f.state = claimed
+			return nil, f
+		}
+		s.stale--
+	}
+	return s.root(), nil
+}
+
+// root takes the oldest call from outside, if there is memory for it.
+func (s *slots) root() *ticket {
+	for len(s.roots) > 0 {
+		t := s.roots[0]
+		if t.state == abandoned {
+			s.gone--
+			s.roots = s.roots[1:]
+			continue
+		}
+		if !s.budget.reserve(t.need) {
+			return nil
+		}
+		s.roots = s.roots[1:]
+		return t
+	}
+	return nil
+}
+
+// push queues a nested call.
+func (s *slots) push(f *future) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nested = append(s.nested, f)
+	switch {
+	case s.free == 0:
+	case len(s.nested)-s.stale > 1:
+		s.dispatch()
+	case !s.armed:
+		s.armed = true
+		s.timer.Reset(stealAfter)
+	}
+}
+
+// steal begins nested calls that nobody has waited for.
+func (s *slots) steal() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.armed = false
+	s.dispatch()
+}
+
+// claim takes a nested call out of the queue, for its parent to run. It returns false where it has begun.
+func (s *slots) claim(f *future) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f.state != queued {
+		return false
+	}
+	f.state = claimed
+	if n := len(s.nested); s.nested[n-1] == f {
+		s.nested[n-1] = nil
+		s.nested = s.nested[:n-1]
+		return true
+	}
+	s.stale++
+	if s.stale > 64 && s.stale > len(s.nested)/2 {
+		s.compact()
+	}
+	return true
+}
+
+// compact forgets the claimed ones. The lock is held.
+func (s *slots) compact() {
+	kept := s.nested[:0]
+	for _, f := range s.nested {
+		if f.state == queued {
+			kept = append(kept, f)
+		}
+	}
+	clear(s.nested[len(kept):])
+	s.nested, s.stale = kept, 0
+}
+
+// freed looks whether released memory lets somebody begin.
+func (s *slots) freed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dispatch()
+}
+
+// work runs nested calls while there are any, on a slot that was taken for it.
+func (s *slots) work(f *future) {
+	w := &worker{has: true}
+	for f != nil {
+		s.run(f, w)
+		if !w.has {
+			return
+		}
+		f = s.following()
+	}
+}
+
+// following returns the next nested call for a worker, or gives its slot away.
+func (s *slots) following() *future {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, f := s.pick()
+	switch {
+	case f != nil:
+		return f
+	case t != nil:
+		t.state = granted
+		close(t.ready)
+	default:
+		s.free++
+	}
+	return nil
+}
+
+// budget bounds the memory of all instances together.
+type budget struct {
+	mu   sync.Mutex
+	most int64
+	used int64
+}
+
+func (b *budget) reserve(n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.used+n > b.most {
+		return false
+	}
+	b.used += n
+	return true
+}
+
+func (b *budget) release(n int64) {
+	b.mu.Lock()
+	b.used -= n
+	b.mu.Unlock()
+}
