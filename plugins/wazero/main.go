@@ -1,9 +1,48 @@
-// Command wazero is the executor engine over wazero, in pure Go. It is started by essad's supervisor.
+// Command wazero is the executor engine over wazero: WebAssembly compiled to native code, in pure Go. essad's supervisor
+// starts it as essad-plugin-wazero.
 package main
 
-import "runtime/debug"
+import (
+	"runtime/debug"
 
-func main() {}
+	"github.com/essa-project/essad/sdk/engine"
+	"github.com/essa-project/essad/sdk/engine/runtime"
+	"github.com/essa-project/essad/sdk/plugin"
+)
+
+func main() {
+	about := plugin.About{Name: "wazero", Version: wazeroVersion(), Settings: []plugin.Setting{
+		{Name: "cache_dir", Type: "string", Doc: "Folder for modules and native code; the daemon names one."},
+	}}
+	for _, s := range runtime.SettingsTable() {
+		about.Settings = append(about.Settings, plugin.Setting{Name: s.Name, Type: s.Type, Default: s.Default, Doc: s.Doc})
+	}
+	plugin.ServeEngine(open, about)
+}
+
+// open makes the engine of a configuration.
+func open(c plugin.EngineConfig) (engine.Engine, error) {
+	s, err := runtime.ParseSettings(c.Settings, "cache_dir")
+	if err != nil {
+		return nil, err
+	}
+	s.CacheDir = c.CacheDir
+	s.Log = c.Logger.Warn
+	return newEngine(s, c.Border)
+}
+
+func newEngine(s runtime.Settings, border engine.Border) (engine.Engine, error) {
+	b, err := newBackend(s.CacheDir)
+	if err != nil {
+		return nil, err
+	}
+	e, err := runtime.New(b, border, s)
+	if err != nil {
+		_ = b.Close()
+		return nil, err
+	}
+	return e, nil
+}
 
 // wazeroVersion returns the version of wazero that is built in.
 func wazeroVersion() string {

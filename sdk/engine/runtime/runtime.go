@@ -49,7 +49,7 @@ var _ engine.Engine = (*Runtime)(nil)
 // New makes an engine of a backend. Closing the engine closes the backend.
 func New(b Backend, border engine.Border, s Settings) (*Runtime, error) {
 	s = s.withDefaults()
-	if s.Workers < 0 || s.Queue < 0 || s.Memory < 0 || s.Modules < 0 || s.Compiling < 0 || s.CacheBytes < 0 || s.CacheKeys < 0 {
+	if s.Workers < 0 || s.Queue < 0 || s.Memory < 0 || s.Modules < 0 || s.Compiling < 0 || s.CacheKeys < 0 || s.DiskBytes < 0 {
 		return nil, status.Errorf(status.Invalid, "engine settings: no bound may be negative")
 	}
 	rt := &Runtime{backend: b, border: border, set: s, log: s.Log, info: b.Info(), live: map[*Guest]struct{}{}}

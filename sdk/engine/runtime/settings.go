@@ -17,10 +17,17 @@ type Settings struct {
 	Modules     int           // compiled modules kept; default 256
 	Compiling   int           // modules compiled at a time; default 1
 	CacheDir    string        // of admitted modules and native code; empty: none
-	CacheBytes  int64         // of the near cache; default 64 MiB
+	DiskBytes   int64         // of CacheDir, which removes what was used least recently; default 1 GiB
+	CacheBytes  int64         // of the near cache; default 64 MiB, negative: nothing is cached
 	CacheKeys   int           // of the near cache; default 65536
 	Limits      engine.Limits // of an invocation that says nothing else
 	CompileTime time.Duration // one module may take; default 60 s
+
+	// Compiler, where set, is the program that compiles modules in a process of its own: with the arguments given, it
+	// calls CompileModule and nothing else. Without it, and without CacheDir, modules are compiled in this process.
+	Compiler      []string
+	CompileMemory int64 // bytes that process may take; default 1 GiB
+
 	Admit       admit.Options
 
 	// Log is told what people should know: a message and pairs of key and value. Default: nobody.
@@ -60,6 +67,8 @@ func (s Settings) withDefaults() Settings {
 	def(&s.Memory, 2<<30)
 	def(&s.Modules, 256)
 	def(&s.Compiling, 1)
+	def(&s.DiskBytes, 1<<30)
+	def(&s.CompileMemory, 1<<30)
 	def(&s.CacheBytes, 64<<20)
 	def(&s.CacheKeys, 1<<16)
 	def(&s.CompileTime, time.Minute)
