@@ -9,8 +9,7 @@ import (
 
 // noopRemote starts noop in an instance of its own and returns what it will return.
 func noopRemote() *guest.Future[guest.Unit] {
-	var b []byte
-	return guest.Start("__essa_wrapper__noop", b, essaResultNoop)
+	return guest.Start("__essa_wrapper__noop", nil, essaResultNoop)
 }
 
 func essaResultNoop(d *bincode.Decoder) (v guest.Unit, err error) {
@@ -24,7 +23,7 @@ func essaServeNoop(_ []byte) []byte {
 
 // echoRemote starts echo in an instance of its own and returns what it will return.
 func echoRemote(data []byte) *guest.Future[[]byte] {
-	var b []byte
+	b := make([]byte, 0, 8+len(data))
 	b = bincode.AppendBytes(b, data)
 	return guest.Start("__essa_wrapper__echo", b, essaResultEcho)
 }
@@ -39,15 +38,14 @@ func essaServeEcho(in []byte) []byte {
 	a0 := d.Bytes()
 	guest.CheckArgs("echo", d)
 	r0 := echo(a0)
-	var b []byte
+	b := make([]byte, 0, 8+len(r0))
 	b = bincode.AppendBytes(b, r0)
 	return b
 }
 
 // nestedRemote starts nested in an instance of its own and returns what it will return.
 func nestedRemote() *guest.Future[guest.Unit] {
-	var b []byte
-	return guest.Start("__essa_wrapper__nested", b, essaResultNested)
+	return guest.Start("__essa_wrapper__nested", nil, essaResultNested)
 }
 
 func essaResultNested(d *bincode.Decoder) (v guest.Unit, err error) {
@@ -61,7 +59,7 @@ func essaServeNested(_ []byte) []byte {
 
 // nestedManyRemote starts nestedMany in an instance of its own and returns what it will return.
 func nestedManyRemote(n uint64) *guest.Future[uint64] {
-	var b []byte
+	b := make([]byte, 0, 8)
 	b = bincode.AppendUint64(b, n)
 	return guest.Start("__essa_wrapper__nested_many", b, essaResultNestedMany)
 }
@@ -76,14 +74,14 @@ func essaServeNestedMany(in []byte) []byte {
 	a0 := d.Uint64()
 	guest.CheckArgs("nested_many", d)
 	r0 := nestedMany(a0)
-	var b []byte
+	b := make([]byte, 0, 8)
 	b = bincode.AppendUint64(b, r0)
 	return b
 }
 
 // splitRemote starts split in an instance of its own and returns what it will return.
-func splitRemote(start uint64, end uint64) *guest.Future[uint64] {
-	var b []byte
+func splitRemote(start, end uint64) *guest.Future[uint64] {
+	b := make([]byte, 0, 16)
 	b = bincode.AppendUint64(b, start)
 	b = bincode.AppendUint64(b, end)
 	return guest.Start("__essa_wrapper__split", b, essaResultSplit)
@@ -106,14 +104,14 @@ func essaServeSplit(in []byte) []byte {
 	if err != nil {
 		return guest.AppendError(nil, err)
 	}
-	b := guest.AppendOK(nil)
+	b := guest.AppendOK(make([]byte, 0, 12))
 	b = bincode.AppendUint64(b, r0)
 	return b
 }
 
 // concurrentKVSTestRemote starts concurrentKVSTest in an instance of its own and returns what it will return.
-func concurrentKVSTestRemote(key guest.Key, start uint64, end uint64) *guest.Future[guest.Unit] {
-	var b []byte
+func concurrentKVSTestRemote(key guest.Key, start, end uint64) *guest.Future[guest.Unit] {
+	b := make([]byte, 0, 24+len(key))
 	b = bincode.AppendString(b, string(key))
 	b = bincode.AppendUint64(b, start)
 	b = bincode.AppendUint64(b, end)
@@ -142,7 +140,7 @@ func essaServeConcurrentKVSTest(in []byte) []byte {
 
 // readCachedRemote starts readCached in an instance of its own and returns what it will return.
 func readCachedRemote(key guest.Key, n uint64) *guest.Future[uint64] {
-	var b []byte
+	b := make([]byte, 0, 16+len(key))
 	b = bincode.AppendString(b, string(key))
 	b = bincode.AppendUint64(b, n)
 	return guest.Start("__essa_wrapper__read_cached", b, essaResultReadCached)
@@ -159,14 +157,14 @@ func essaServeReadCached(in []byte) []byte {
 	a1 := d.Uint64()
 	guest.CheckArgs("read_cached", d)
 	r0 := readCached(a0, a1)
-	var b []byte
+	b := make([]byte, 0, 8)
 	b = bincode.AppendUint64(b, r0)
 	return b
 }
 
 // writeLWWRemote starts writeLWW in an instance of its own and returns what it will return.
-func writeLWWRemote(key guest.Key, size uint64, n uint64) *guest.Future[uint64] {
-	var b []byte
+func writeLWWRemote(key guest.Key, size, n uint64) *guest.Future[uint64] {
+	b := make([]byte, 0, 24+len(key))
 	b = bincode.AppendString(b, string(key))
 	b = bincode.AppendUint64(b, size)
 	b = bincode.AppendUint64(b, n)
@@ -185,7 +183,7 @@ func essaServeWriteLWW(in []byte) []byte {
 	a2 := d.Uint64()
 	guest.CheckArgs("write_lww", d)
 	r0 := writeLWW(a0, a1, a2)
-	var b []byte
+	b := make([]byte, 0, 8)
 	b = bincode.AppendUint64(b, r0)
 	return b
 }

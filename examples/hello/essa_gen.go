@@ -9,7 +9,7 @@ import (
 
 // SignRemote starts Sign in an instance of its own and returns what it will return.
 func SignRemote(name string) *guest.Future[[]string] {
-	var b []byte
+	b := make([]byte, 0, 8+len(name))
 	b = bincode.AppendString(b, name)
 	return guest.Start("__essa_wrapper__sign", b, essaResultSign)
 }
@@ -30,15 +30,14 @@ func essaServeSign(in []byte) []byte {
 	if err != nil {
 		return guest.AppendError(nil, err)
 	}
-	b := guest.AppendOK(nil)
+	b := guest.AppendOK(make([]byte, 0, 12))
 	b = essaPutSliceOfString(b, r0)
 	return b
 }
 
 // GuestsRemote starts Guests in an instance of its own and returns what it will return.
 func GuestsRemote() *guest.Future[[]string] {
-	var b []byte
-	return guest.Start("__essa_wrapper__guests", b, essaResultGuests)
+	return guest.Start("__essa_wrapper__guests", nil, essaResultGuests)
 }
 
 func essaResultGuests(d *bincode.Decoder) (v []string, err error) {
@@ -54,7 +53,7 @@ func essaServeGuests(_ []byte) []byte {
 	if err != nil {
 		return guest.AppendError(nil, err)
 	}
-	b := guest.AppendOK(nil)
+	b := guest.AppendOK(make([]byte, 0, 12))
 	b = essaPutSliceOfString(b, r0)
 	return b
 }
@@ -74,7 +73,7 @@ func essaPutSliceOfString(b []byte, v []string) []byte {
 
 func essaTakeSliceOfString(d *bincode.Decoder) []string {
 	n := d.Count(8)
-	v := make([]string, 0, n)
+	v := make([]string, 0, min(n, 1024))
 	for range n {
 		v = append(v, d.String())
 	}

@@ -9,7 +9,7 @@ import (
 
 // toUppercaseExtern starts toUppercase in an instance of its own and returns what it will return.
 func toUppercaseExtern(val string) *guest.Future[string] {
-	var b []byte
+	b := make([]byte, 0, 8+len(val))
 	b = bincode.AppendString(b, val)
 	return guest.Start("__essa_wrapper__to_uppercase", b, essaResultToUppercase)
 }
@@ -24,14 +24,14 @@ func essaServeToUppercase(in []byte) []byte {
 	a0 := d.String()
 	guest.CheckArgs("to_uppercase", d)
 	r0 := toUppercase(a0)
-	var b []byte
+	b := make([]byte, 0, 8+len(r0))
 	b = bincode.AppendString(b, r0)
 	return b
 }
 
 // appendFoo starts foo in an instance of its own and returns what it will return.
 func appendFoo(val string) *guest.Future[string] {
-	var b []byte
+	b := make([]byte, 0, 8+len(val))
 	b = bincode.AppendString(b, val)
 	return guest.Start("__essa_wrapper__foo", b, essaResultFoo)
 }
@@ -46,14 +46,14 @@ func essaServeFoo(in []byte) []byte {
 	a0 := d.String()
 	guest.CheckArgs("foo", d)
 	r0 := foo(a0)
-	var b []byte
+	b := make([]byte, 0, 8+len(r0))
 	b = bincode.AppendString(b, r0)
 	return b
 }
 
 // repeatStringExtern starts repeatString in an instance of its own and returns what it will return.
 func repeatStringExtern(text string, count uint) *guest.Future[string] {
-	var b []byte
+	b := make([]byte, 0, 16+len(text))
 	b = bincode.AppendString(b, text)
 	b = bincode.AppendUint64(b, uint64(count))
 	return guest.Start("__essa_wrapper__repeat_string", b, essaResultRepeatString)
@@ -70,14 +70,14 @@ func essaServeRepeatString(in []byte) []byte {
 	a1 := uint(d.Uint64())
 	guest.CheckArgs("repeat_string", d)
 	r0 := repeatString(a0, a1)
-	var b []byte
+	b := make([]byte, 0, 8+len(r0))
 	b = bincode.AppendString(b, r0)
 	return b
 }
 
 // concurrentKVSTestExtern starts concurrentKVSTest in an instance of its own and returns what it will return.
-func concurrentKVSTestExtern(key guest.Key, rangeStart uint, rangeEnd uint) *guest.Future[guest.Unit] {
-	var b []byte
+func concurrentKVSTestExtern(key guest.Key, rangeStart, rangeEnd uint) *guest.Future[guest.Unit] {
+	b := make([]byte, 0, 24+len(key))
 	b = bincode.AppendString(b, string(key))
 	b = bincode.AppendUint64(b, uint64(rangeStart))
 	b = bincode.AppendUint64(b, uint64(rangeEnd))

@@ -9,7 +9,7 @@ import (
 
 // awaitRemote starts await in an instance of its own and returns what it will return.
 func awaitRemote(key guest.Key) *guest.Future[string] {
-	var b []byte
+	b := make([]byte, 0, 8+len(key))
 	b = bincode.AppendString(b, string(key))
 	return guest.Start("__essa_wrapper__await", b, essaResultAwait)
 }
@@ -30,14 +30,14 @@ func essaServeAwait(in []byte) []byte {
 	if err != nil {
 		return guest.AppendError(nil, err)
 	}
-	b := guest.AppendOK(nil)
+	b := guest.AppendOK(make([]byte, 0, 12+len(r0)))
 	b = bincode.AppendString(b, r0)
 	return b
 }
 
 // awaitMineRemote starts awaitMine in an instance of its own and returns what it will return.
 func awaitMineRemote(key guest.Key) *guest.Future[string] {
-	var b []byte
+	b := make([]byte, 0, 8+len(key))
 	b = bincode.AppendString(b, string(key))
 	return guest.Start("__essa_wrapper__await_mine", b, essaResultAwaitMine)
 }
@@ -58,14 +58,14 @@ func essaServeAwaitMine(in []byte) []byte {
 	if err != nil {
 		return guest.AppendError(nil, err)
 	}
-	b := guest.AppendOK(nil)
+	b := guest.AppendOK(make([]byte, 0, 12+len(r0)))
 	b = bincode.AppendString(b, r0)
 	return b
 }
 
 // addRemote starts add in an instance of its own and returns what it will return.
 func addRemote(key guest.Key, element string) *guest.Future[guest.Unit] {
-	var b []byte
+	b := make([]byte, 0, 16+len(key)+len(element))
 	b = bincode.AppendString(b, string(key))
 	b = bincode.AppendString(b, element)
 	return guest.Start("__essa_wrapper__add", b, essaResultAdd)
@@ -92,7 +92,7 @@ func essaServeAdd(in []byte) []byte {
 
 // missingRemote starts missing in an instance of its own and returns what it will return.
 func missingRemote(key guest.Key) *guest.Future[bool] {
-	var b []byte
+	b := make([]byte, 0, 8+len(key))
 	b = bincode.AppendString(b, string(key))
 	return guest.Start("__essa_wrapper__missing", b, essaResultMissing)
 }
@@ -113,14 +113,14 @@ func essaServeMissing(in []byte) []byte {
 	if err != nil {
 		return guest.AppendError(nil, err)
 	}
-	b := guest.AppendOK(nil)
+	b := guest.AppendOK(make([]byte, 0, 5))
 	b = bincode.AppendBool(b, r0)
 	return b
 }
 
 // wrongKindRemote starts wrongKind in an instance of its own and returns what it will return.
 func wrongKindRemote(key guest.Key) *guest.Future[string] {
-	var b []byte
+	b := make([]byte, 0, 8+len(key))
 	b = bincode.AppendString(b, string(key))
 	return guest.Start("__essa_wrapper__wrong_kind", b, essaResultWrongKind)
 }
@@ -135,14 +135,14 @@ func essaServeWrongKind(in []byte) []byte {
 	a0 := guest.Key(d.String())
 	guest.CheckArgs("wrong_kind", d)
 	r0 := wrongKind(a0)
-	var b []byte
+	b := make([]byte, 0, 8+len(r0))
 	b = bincode.AppendString(b, r0)
 	return b
 }
 
 // countsRemote starts counts in an instance of its own and returns what it will return.
 func countsRemote(key guest.Key) *guest.Future[int64] {
-	var b []byte
+	b := make([]byte, 0, 8+len(key))
 	b = bincode.AppendString(b, string(key))
 	return guest.Start("__essa_wrapper__counts", b, essaResultCounts)
 }
@@ -163,15 +163,14 @@ func essaServeCounts(in []byte) []byte {
 	if err != nil {
 		return guest.AppendError(nil, err)
 	}
-	b := guest.AppendOK(nil)
+	b := guest.AppendOK(make([]byte, 0, 12))
 	b = bincode.AppendInt64(b, r0)
 	return b
 }
 
 // failuresRemote starts failures in an instance of its own and returns what it will return.
 func failuresRemote() *guest.Future[[]string] {
-	var b []byte
-	return guest.Start("__essa_wrapper__failures", b, essaResultFailures)
+	return guest.Start("__essa_wrapper__failures", nil, essaResultFailures)
 }
 
 func essaResultFailures(d *bincode.Decoder) (v []string, err error) {
@@ -187,15 +186,14 @@ func essaServeFailures(_ []byte) []byte {
 	if err != nil {
 		return guest.AppendError(nil, err)
 	}
-	b := guest.AppendOK(nil)
+	b := guest.AppendOK(make([]byte, 0, 12))
 	b = essaPutSliceOfString(b, r0)
 	return b
 }
 
 // panicsRemote starts panics in an instance of its own and returns what it will return.
 func panicsRemote() *guest.Future[guest.Unit] {
-	var b []byte
-	return guest.Start("__essa_wrapper__panics", b, essaResultPanics)
+	return guest.Start("__essa_wrapper__panics", nil, essaResultPanics)
 }
 
 func essaResultPanics(d *bincode.Decoder) (v guest.Unit, err error) {
@@ -209,8 +207,7 @@ func essaServePanics(_ []byte) []byte {
 
 // exitsRemote starts exits in an instance of its own and returns what it will return.
 func exitsRemote() *guest.Future[guest.Unit] {
-	var b []byte
-	return guest.Start("__essa_wrapper__exits", b, essaResultExits)
+	return guest.Start("__essa_wrapper__exits", nil, essaResultExits)
 }
 
 func essaResultExits(d *bincode.Decoder) (v guest.Unit, err error) {
@@ -224,8 +221,7 @@ func essaServeExits(_ []byte) []byte {
 
 // whyRemote starts why in an instance of its own and returns what it will return.
 func whyRemote() *guest.Future[string] {
-	var b []byte
-	return guest.Start("__essa_wrapper__why", b, essaResultWhy)
+	return guest.Start("__essa_wrapper__why", nil, essaResultWhy)
 }
 
 func essaResultWhy(d *bincode.Decoder) (v string, err error) {
@@ -235,15 +231,14 @@ func essaResultWhy(d *bincode.Decoder) (v string, err error) {
 
 func essaServeWhy(_ []byte) []byte {
 	r0 := why()
-	var b []byte
+	b := make([]byte, 0, 8+len(r0))
 	b = bincode.AppendString(b, r0)
 	return b
 }
 
 // stateRemote starts state in an instance of its own and returns what it will return.
 func stateRemote() *guest.Future[int] {
-	var b []byte
-	return guest.Start("__essa_wrapper__state", b, essaResultState)
+	return guest.Start("__essa_wrapper__state", nil, essaResultState)
 }
 
 func essaResultState(d *bincode.Decoder) (v int, err error) {
@@ -253,7 +248,7 @@ func essaResultState(d *bincode.Decoder) (v int, err error) {
 
 func essaServeState(_ []byte) []byte {
 	r0 := state()
-	var b []byte
+	b := make([]byte, 0, 8)
 	b = bincode.AppendInt64(b, int64(r0))
 	return b
 }
@@ -282,7 +277,7 @@ func essaPutSliceOfString(b []byte, v []string) []byte {
 
 func essaTakeSliceOfString(d *bincode.Decoder) []string {
 	n := d.Count(8)
-	v := make([]string, 0, n)
+	v := make([]string, 0, min(n, 1024))
 	for range n {
 		v = append(v, d.String())
 	}

@@ -116,7 +116,7 @@ func (c *codecs) checkElement(t types.Type, within []types.Type) error {
 	if err := c.checkIn(t, within); err != nil {
 		return err
 	}
-	if c.size(t) == 0 && !c.custom(types.Unalias(t)) {
+	if c.size(t) == 0 {
 		return errors.New("its elements take no bytes: send their number instead")
 	}
 	return nil
@@ -224,7 +224,7 @@ func latticeType(t types.Type) string {
 func (c *codecs) size(t types.Type) int {
 	t = types.Unalias(t)
 	if c.custom(t) {
-		return 0
+		return 1
 	}
 	if name := latticeType(t); name != "" {
 		return latticeTypes[name]
@@ -256,7 +256,7 @@ func (c *codecs) spell(t types.Type) string { return types.TypeString(t, c.impor
 func (c *codecs) put(t types.Type, v string) string {
 	t = types.Unalias(t)
 	if c.custom(t) {
-		return v + ".AppendBincode(b)"
+		return strings.TrimPrefix(v, "*") + ".AppendBincode(b)"
 	}
 	if name := latticeType(t); name != "" {
 		return fmt.Sprintf("%s.Append%s(b, %s)", c.imports.guest(), name, v)
@@ -338,7 +338,11 @@ func (c *codecs) helper(t types.Type) *helper {
 			h.put = fmt.Sprintf("for i := range v {\nb = %s\n}\n", p)
 		}
 		h.put += "return b\n"
-		h.take = fmt.Sprintf("var v %s\nfor i := range v {\nv[i] = %s\n}\nreturn v\n", h.goType, c.take(u.Elem()))
+		h.take = fmt.Sprintf("var v %s\n", h.goType)
+		if c.size(u.Elem()) > 0 {
+			h.take += fmt.Sprintf("for i := range v {\nv[i] = %s\n}\n", c.take(u.Elem()))
+		}
+		h.take += "return v\n"
 	case *types.Pointer:
 		c.pointer(h, u)
 	case *types.Map:
@@ -353,13 +357,13 @@ func (c *codecs) slice(h *helper, u *types.Slice) {
 	bincode := c.imports.bincode()
 	h.put = fmt.Sprintf("b = %s.AppendUint64(b, uint64(len(v)))\nfor i := range v {\nb = %s\n}\nreturn b\n",
 		bincode, c.put(u.Elem(), "v[i]"))
-	h.take = fmt.Sprintf("n := d.Count(%d)\nv := make(%s, 0, n)\nfor range n {\nv = append(v, %s)\n}\nreturn v\n",
-		c.size(u.Elem()), h.goType, c.take(u.Elem()))
+	h.take = fmt.Sprintf("n := d.Count(%d)\nv := make(%s, 0, %s)\nfor range n {\nv = append(v, %s)\n}\nreturn v\n",
+		c.size(u.Elem()), h.goType, capacity(u.Elem()), c.take(u.Elem()))
 }
 
 func (c *codecs) pointer(h *helper, u *types.Pointer) {
 	h.put = fmt.Sprintf("b = %s.AppendOption(b, v != nil)\n", c.imports.bincode())
-	if p := c.put(u.Elem(), "(*v)"); p != "b" {
+	if p := c.put(u.Elem(), "*v"); p != "b" {
 		h.put += fmt.Sprintf("if v != nil {\nb = %s\n}\n", p)
 	}
 	h.put += "return b\n"
@@ -374,8 +378,36 @@ func (c *codecs) mapping(h *helper, u *types.Map) {
 		h.put += "b = " + p + "\n"
 	}
 	h.put += "}\nreturn b\n"
-	h.take = fmt.Sprintf("n := d.Count(%d)\nv := make(%s, n)\nfor range n {\nk := %s\nv[k] = %s\n}\nreturn v\n",
-		c.size(u.Key())+c.size(u.Elem()), h.goType, c.take(u.Key()), c.take(u.Elem()))
+	h.take = fmt.Sprintf("n := d.Count(%d)\nv := make(%s, %s)\nfor range n {\nk := %s\nv[k] = %s\n}\nreturn v\n",
+		c.size(u.Key())+c.size(u.Elem()), h.goType, capacity(u.Elem()), c.take(u.Key()), c.take(u.Elem()))
+}
+
+// capacity is how many of n elements a decoder makes room for before it has seen them. Elements other than numbers can
+// take far more memory than bytes, so that what an input claims is not believed beyond a bound.
+func capacity(t types.Type) string {
+	if b, ok := types.Unalias(t).Underlying().(*types.Basic); ok && b.Kind() != types.String {
+		return "n"
+	}
+	return "min(n, 1024)"
+}
+
+// room is an expression: how many bytes v takes, as far as that is easily known.
+func (c *codecs) room(t types.Type, v string) (fixed int, more string) {
+	t = types.Unalias(t)
+	if c.custom(t) || latticeType(t) != "" {
+		return c.size(t), ""
+	}
+	switch u := t.Underlying().(type) {
+	case *types.Basic:
+		if u.Kind() == types.String {
+			return 8, "len(" + v + ")"
+		}
+	case *types.Slice:
+		if isByte(u.Elem()) {
+			return 8, "len(" + v + ")"
+		}
+	}
+	return c.size(t), ""
 }
 
 func (c *codecs) structure(h *helper, u *types.Struct) {

@@ -106,17 +106,44 @@ func (e *emitter) stub(f *function, id string) {
 	names := e.paramNames(f)
 	var list []string
 	for i, p := range f.params {
-		list = append(list, names[i]+" "+e.codecs.spell(p.typ))
+		list = append(list, names[i])
+		if i+1 == len(f.params) || !types.Identical(p.typ, f.params[i+1].typ) {
+			list[i] += " " + e.codecs.spell(p.typ)
+		}
 	}
 	e.printf("// %s starts %s in an instance of its own and returns what it will return.\n", f.stub, f.name)
 	e.printf("func %s(%s) *%s.Future[%s] {\n", f.stub, strings.Join(list, ", "), e.im.guest(), e.future(f))
-	e.printf("var b []byte\n")
-	for i, p := range f.params {
-		if put := e.codecs.put(p.typ, names[i]); put != "b" {
-			e.printf("b = %s\n", put)
+	buffer := "nil"
+	if len(f.params) > 0 {
+		e.buffer(f.params, names, 0, "")
+		buffer = "b"
+	}
+	e.printf("return %s.Start(%q, %s, essaResult%s)\n}\n\n", e.im.guest(), exportPrefix+f.export, buffer, id)
+}
+
+// buffer writes the making of a buffer and the encoding of values into it. Where begin is given, that function appends
+// head bytes before them.
+func (e *emitter) buffer(values []param, names []string, head int, begin string) {
+	size, terms := head, ""
+	for i, p := range values {
+		fixed, more := e.codecs.room(p.typ, names[i])
+		size += fixed
+		if more != "" {
+			terms += "+" + more
 		}
 	}
-	e.printf("return %s.Start(%q, b, essaResult%s)\n}\n\n", e.im.guest(), exportPrefix+f.export, id)
+	room := fmt.Sprintf("make([]byte, 0, %d%s)", size, terms)
+	if begin != "" {
+		room = begin + "(" + room + ")"
+	}
+	e.printf("b := %s\n", room)
+	for i, p := range values {
+		if put := e.codecs.put(p.typ, names[i]); put != "b" {
+			e.printf("b = %s\n", put)
+		} else {
+			e.printf("_ = %s // it takes no bytes\n", names[i])
+		}
+	}
 }
 
 // paramNames keeps the source's names, but for those that would hide what the stub needs.
@@ -212,18 +239,15 @@ func (e *emitter) encode(f *function) {
 	case len(f.results) == 0:
 		e.printf("return nil\n")
 		return
-	case f.fails:
-		e.printf("b := %s.AppendOK(nil)\n", e.im.guest())
-	default:
-		e.printf("var b []byte\n")
 	}
-	for i, r := range f.results {
-		name := fmt.Sprintf("r%d", i)
-		if put := e.codecs.put(r.typ, name); put != "b" {
-			e.printf("b = %s\n", put)
-		} else {
-			e.printf("_ = %s // it has no bytes\n", name)
-		}
+	names := make([]string, len(f.results))
+	for i := range names {
+		names[i] = fmt.Sprintf("r%d", i)
+	}
+	if f.fails {
+		e.buffer(f.results, names, 4, e.im.guest()+".AppendOK")
+	} else {
+		e.buffer(f.results, names, 0, "")
 	}
 	e.printf("return b\n")
 }

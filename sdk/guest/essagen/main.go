@@ -68,8 +68,8 @@ Arguments and results, and what they are in Rust:
     (A, B)                  (A, B)                         (A, B, error)    Result<(A, B), String>
 
 Map keys are strings or integers. A type with the methods AppendBincode([]byte) []byte and, on its pointer,
-DecodeBincode(*bincode.Decoder) encodes itself. Methods, type parameters, variadic functions, recursive types, interfaces,
-functions and channels are refused.
+DecodeBincode(*bincode.Decoder) encodes itself, into at least one byte. Methods, type parameters, variadic functions,
+recursive types, interfaces, functions and channels are refused.
 
 flags:
 `

@@ -14,7 +14,7 @@ import (
 
 // EchoNumbersRemote starts EchoNumbers in an instance of its own and returns what it will return.
 func EchoNumbersRemote(n Numbers) *guest.Future[Numbers] {
-	var b []byte
+	b := make([]byte, 0, 82)
 	b = essaPutNumbers(b, n)
 	return guest.Start("__essa_wrapper__echo_numbers", b, essaResultEchoNumbers)
 }
@@ -29,14 +29,14 @@ func essaServeEchoNumbers(in []byte) []byte {
 	a0 := essaTakeNumbers(d)
 	guest.CheckArgs("echo_numbers", d)
 	r0 := EchoNumbers(a0)
-	var b []byte
+	b := make([]byte, 0, 82)
 	b = essaPutNumbers(b, r0)
 	return b
 }
 
 // EchoOuterRemote starts EchoOuter in an instance of its own and returns what it will return.
 func EchoOuterRemote(o Outer) *guest.Future[Outer] {
-	var b []byte
+	b := make([]byte, 0, 82)
 	b = essaPutOuter(b, o)
 	return guest.Start("__essa_wrapper__echo_outer", b, essaResultEchoOuter)
 }
@@ -51,14 +51,14 @@ func essaServeEchoOuter(in []byte) []byte {
 	a0 := essaTakeOuter(d)
 	guest.CheckArgs("echo_outer", d)
 	r0 := EchoOuter(a0)
-	var b []byte
+	b := make([]byte, 0, 82)
 	b = essaPutOuter(b, r0)
 	return b
 }
 
 // SendLattices starts EchoLattices in an instance of its own and returns what it will return.
 func SendLattices(l Lattices) *guest.Future[Lattices] {
-	var b []byte
+	b := make([]byte, 0, 72)
 	b = essaPutLattices(b, l)
 	return guest.Start("__essa_wrapper__lattices_there_and_back", b, essaResultEchoLattices)
 }
@@ -73,15 +73,14 @@ func essaServeEchoLattices(in []byte) []byte {
 	a0 := essaTakeLattices(d)
 	guest.CheckArgs("lattices_there_and_back", d)
 	r0 := EchoLattices(a0)
-	var b []byte
+	b := make([]byte, 0, 72)
 	b = essaPutLattices(b, r0)
 	return b
 }
 
 // NothingRemote starts Nothing in an instance of its own and returns what it will return.
 func NothingRemote() *guest.Future[guest.Unit] {
-	var b []byte
-	return guest.Start("__essa_wrapper__nothing", b, essaResultNothing)
+	return guest.Start("__essa_wrapper__nothing", nil, essaResultNothing)
 }
 
 func essaResultNothing(d *bincode.Decoder) (v guest.Unit, err error) {
@@ -95,7 +94,7 @@ func essaServeNothing(_ []byte) []byte {
 
 // CheckRemote starts Check in an instance of its own and returns what it will return.
 func CheckRemote(fail bool) *guest.Future[guest.Unit] {
-	var b []byte
+	b := make([]byte, 0, 1)
 	b = bincode.AppendBool(b, fail)
 	return guest.Start("__essa_wrapper__check", b, essaResultCheck)
 }
@@ -120,7 +119,7 @@ func essaServeCheck(in []byte) []byte {
 
 // HalfRemote starts Half in an instance of its own and returns what it will return.
 func HalfRemote(n uint32) *guest.Future[uint32] {
-	var b []byte
+	b := make([]byte, 0, 4)
 	b = bincode.AppendUint32(b, n)
 	return guest.Start("__essa_wrapper__half", b, essaResultHalf)
 }
@@ -141,7 +140,7 @@ func essaServeHalf(in []byte) []byte {
 	if err != nil {
 		return guest.AppendError(nil, err)
 	}
-	b := guest.AppendOK(nil)
+	b := guest.AppendOK(make([]byte, 0, 8))
 	b = bincode.AppendUint32(b, r0)
 	return b
 }
@@ -153,8 +152,8 @@ type DivideRemoteResult struct {
 }
 
 // DivideRemote starts Divide in an instance of its own and returns what it will return.
-func DivideRemote(n int, by int) *guest.Future[DivideRemoteResult] {
-	var b []byte
+func DivideRemote(n, by int) *guest.Future[DivideRemoteResult] {
+	b := make([]byte, 0, 16)
 	b = bincode.AppendInt64(b, int64(n))
 	b = bincode.AppendInt64(b, int64(by))
 	return guest.Start("__essa_wrapper__divide", b, essaResultDivide)
@@ -172,7 +171,7 @@ func essaServeDivide(in []byte) []byte {
 	a1 := int(d.Int64())
 	guest.CheckArgs("divide", d)
 	r0, r1 := Divide(a0, a1)
-	var b []byte
+	b := make([]byte, 0, 16)
 	b = bincode.AppendInt64(b, int64(r0))
 	b = bincode.AppendInt64(b, int64(r1))
 	return b
@@ -186,7 +185,7 @@ type CutRemoteResult struct {
 
 // CutRemote starts Cut in an instance of its own and returns what it will return.
 func CutRemote(s string, at uint) *guest.Future[CutRemoteResult] {
-	var b []byte
+	b := make([]byte, 0, 16+len(s))
 	b = bincode.AppendString(b, s)
 	b = bincode.AppendUint64(b, uint64(at))
 	return guest.Start("__essa_wrapper__cut", b, essaResultCut)
@@ -210,15 +209,15 @@ func essaServeCut(in []byte) []byte {
 	if err != nil {
 		return guest.AppendError(nil, err)
 	}
-	b := guest.AppendOK(nil)
+	b := guest.AppendOK(make([]byte, 0, 20+len(r0)+len(r1)))
 	b = bincode.AppendString(b, r0)
 	b = bincode.AppendString(b, r1)
 	return b
 }
 
 // ShadowsRemote starts Shadows in an instance of its own and returns what it will return.
-func ShadowsRemote(b_ string, d []byte, guest_ uint8, string_ uint8, Kind_ uint8, a5 uint8, err int8, a5_ bool) *guest.Future[int] {
-	var b []byte
+func ShadowsRemote(b_ string, d []byte, guest_, string_, Kind_, a5 uint8, err int8, a5_ bool) *guest.Future[int] {
+	b := make([]byte, 0, 22+len(b_)+len(d))
 	b = bincode.AppendString(b, b_)
 	b = bincode.AppendBytes(b, d)
 	b = bincode.AppendUint8(b, guest_)
@@ -247,14 +246,15 @@ func essaServeShadows(in []byte) []byte {
 	a7 := d.Bool()
 	guest.CheckArgs("shadows", d)
 	r0 := Shadows(a0, a1, a2, a3, a4, a5, a6, a7)
-	var b []byte
+	b := make([]byte, 0, 8)
 	b = bincode.AppendInt64(b, int64(r0))
 	return b
 }
 
 // FillRemote starts Fill in an instance of its own and returns what it will return.
 func FillRemote(a0 struct{}) *guest.Future[struct{}] {
-	var b []byte
+	b := make([]byte, 0, 0)
+	_ = a0 // it takes no bytes
 	return guest.Start("__essa_wrapper__fill", b, essaResultFill)
 }
 
@@ -268,14 +268,14 @@ func essaServeFill(in []byte) []byte {
 	a0 := struct{}{}
 	guest.CheckArgs("fill", d)
 	r0 := Fill(a0)
-	var b []byte
-	_ = r0 // it has no bytes
+	b := make([]byte, 0, 0)
+	_ = r0 // it takes no bytes
 	return b
 }
 
 // HTTPGet2Remote starts HTTPGet2 in an instance of its own and returns what it will return.
 func HTTPGet2Remote(unnamed map[string]string) *guest.Future[map[string]string] {
-	var b []byte
+	b := make([]byte, 0, 8)
 	b = essaPutMapOfStringString(b, unnamed)
 	return guest.Start("__essa_wrapper__http_get2", b, essaResultHTTPGet2)
 }
@@ -290,14 +290,14 @@ func essaServeHTTPGet2(in []byte) []byte {
 	a0 := essaTakeMapOfStringString(d)
 	guest.CheckArgs("http_get2", d)
 	r0 := HTTPGet2(a0)
-	var b []byte
+	b := make([]byte, 0, 8)
 	b = essaPutMapOfStringString(b, r0)
 	return b
 }
 
 // divideLower starts divide in an instance of its own and returns what it will return.
 func divideLower(n uint8) *guest.Future[uint8] {
-	var b []byte
+	b := make([]byte, 0, 1)
 	b = bincode.AppendUint8(b, n)
 	return guest.Start("__essa_wrapper__divide_lower", b, essaResultDivide2)
 }
@@ -312,7 +312,7 @@ func essaServeDivide2(in []byte) []byte {
 	a0 := d.Uint8()
 	guest.CheckArgs("divide_lower", d)
 	r0 := divide(a0)
-	var b []byte
+	b := make([]byte, 0, 1)
 	b = bincode.AppendUint8(b, r0)
 	return b
 }
@@ -430,7 +430,7 @@ func essaTakeInner(d *bincode.Decoder) Inner {
 func essaPutOptionOfString(b []byte, v *string) []byte {
 	b = bincode.AppendOption(b, v != nil)
 	if v != nil {
-		b = bincode.AppendString(b, (*v))
+		b = bincode.AppendString(b, *v)
 	}
 	return b
 }
@@ -453,7 +453,7 @@ func essaPutSliceOfString(b []byte, v []string) []byte {
 
 func essaTakeSliceOfString(d *bincode.Decoder) []string {
 	n := d.Count(8)
-	v := make([]string, 0, n)
+	v := make([]string, 0, min(n, 1024))
 	for range n {
 		v = append(v, d.String())
 	}
@@ -520,7 +520,7 @@ func essaPutMapOfKindSliceOfString(b []byte, v map[Kind][]string) []byte {
 
 func essaTakeMapOfKindSliceOfString(d *bincode.Decoder) map[Kind][]string {
 	n := d.Count(10)
-	v := make(map[Kind][]string, n)
+	v := make(map[Kind][]string, min(n, 1024))
 	for range n {
 		k := Kind(d.Uint16())
 		v[k] = essaTakeSliceOfString(d)
@@ -538,7 +538,7 @@ func essaPutMapOfInt64Unit(b []byte, v map[int64]struct{}) []byte {
 
 func essaTakeMapOfInt64Unit(d *bincode.Decoder) map[int64]struct{} {
 	n := d.Count(8)
-	v := make(map[int64]struct{}, n)
+	v := make(map[int64]struct{}, min(n, 1024))
 	for range n {
 		k := d.Int64()
 		v[k] = struct{}{}
@@ -549,7 +549,7 @@ func essaTakeMapOfInt64Unit(d *bincode.Decoder) map[int64]struct{} {
 func essaPutOptionOfPairStringUint16(b []byte, v *Pair[string, uint16]) []byte {
 	b = bincode.AppendOption(b, v != nil)
 	if v != nil {
-		b = essaPutPairStringUint16(b, (*v))
+		b = essaPutPairStringUint16(b, *v)
 	}
 	return b
 }
@@ -578,7 +578,7 @@ func essaTakePairStringUint16(d *bincode.Decoder) Pair[string, uint16] {
 func essaPutOptionOfOptionOfUint8(b []byte, v **uint8) []byte {
 	b = bincode.AppendOption(b, v != nil)
 	if v != nil {
-		b = essaPutOptionOfUint8(b, (*v))
+		b = essaPutOptionOfUint8(b, *v)
 	}
 	return b
 }
@@ -594,7 +594,7 @@ func essaTakeOptionOfOptionOfUint8(d *bincode.Decoder) **uint8 {
 func essaPutOptionOfUint8(b []byte, v *uint8) []byte {
 	b = bincode.AppendOption(b, v != nil)
 	if v != nil {
-		b = bincode.AppendUint8(b, (*v))
+		b = bincode.AppendUint8(b, *v)
 	}
 	return b
 }
@@ -617,7 +617,7 @@ func essaPutSliceOfPairKindSliceOfByte(b []byte, v []Pair[Kind, []byte]) []byte 
 
 func essaTakeSliceOfPairKindSliceOfByte(d *bincode.Decoder) []Pair[Kind, []byte] {
 	n := d.Count(10)
-	v := make([]Pair[Kind, []byte], 0, n)
+	v := make([]Pair[Kind, []byte], 0, min(n, 1024))
 	for range n {
 		v = append(v, essaTakePairKindSliceOfByte(d))
 	}
@@ -652,8 +652,8 @@ func essaPutSliceOfCelsius(b []byte, v []Celsius) []byte {
 }
 
 func essaTakeSliceOfCelsius(d *bincode.Decoder) []Celsius {
-	n := d.Count(0)
-	v := make([]Celsius, 0, n)
+	n := d.Count(1)
+	v := make([]Celsius, 0, min(n, 1024))
 	for range n {
 		v = append(v, essaTakeCelsius(d))
 	}
@@ -666,9 +666,6 @@ func essaPut3Unit(b []byte, v [3]struct{}) []byte {
 
 func essaTake3Unit(d *bincode.Decoder) [3]struct{} {
 	var v [3]struct{}
-	for i := range v {
-		v[i] = struct{}{}
-	}
 	return v
 }
 
@@ -732,7 +729,7 @@ func essaPutMapOfStringString(b []byte, v map[string]string) []byte {
 
 func essaTakeMapOfStringString(d *bincode.Decoder) map[string]string {
 	n := d.Count(16)
-	v := make(map[string]string, n)
+	v := make(map[string]string, min(n, 1024))
 	for range n {
 		k := d.String()
 		v[k] = d.String()

@@ -70,6 +70,15 @@ func TestOuterRoundTrip(t *testing.T) {
 	})
 }
 
+// TestManyElements sends more elements than a decoder would take of a kind that has no bytes.
+func TestManyElements(t *testing.T) {
+	in := Outer{Temps: make([]Celsius, 100_000), Words: make([]string, 100_000)}
+	out, err := EchoOuterRemote(in).Get()
+	if err != nil || len(out.Temps) != len(in.Temps) || len(out.Words) != len(in.Words) {
+		t.Errorf("sent %d and %d, got %d and %d, %v", len(in.Temps), len(in.Words), len(out.Temps), len(out.Words), err)
+	}
+}
+
 func TestEqualMapsHaveEqualBytes(t *testing.T) {
 	m := map[string]uint8{}
 	for _, k := range strings.Fields("e d c b a f g h i j k l m n o p") {
