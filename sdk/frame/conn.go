@@ -153,6 +153,12 @@ func (c *Conn) Err() error {
 // first the peer is told. Neither head nor tail is referenced after Call returned; with a long tail it may therefore
 // return later than ctx ends, by the time that the peer takes to read.
 func (c *Conn) Call(ctx context.Context, typ uint8, head, tail []byte) (Frame, error) {
+	return c.CallGrace(ctx, 0, typ, head, tail)
+}
+
+// CallGrace is Call that, when ctx has ended and the peer was told, still waits for the reply for as long as grace. Where
+// none came by then the error is an ErrLate beside ctx's.
+func (c *Conn) CallGrace(ctx context.Context, grace time.Duration, typ uint8, head, tail []byte) (Frame, error) {
 	done := ctx.Done()
 	if done != nil {
 		if err := ctx.Err(); err != nil {
@@ -177,23 +183,19 @@ func (c *Conn) Call(ctx context.Context, typ uint8, head, tail []byte) (Frame, e
 		}
 		return Frame{}, fmt.Errorf("%w: %w", err, ErrNotSent)
 	}
-	return c.await(ctx, s)
+	return c.await(ctx, s, grace)
 }
 
-func (c *Conn) await(ctx context.Context, s *slot) (Frame, error) {
+func (c *Conn) await(ctx context.Context, s *slot, grace time.Duration) (Frame, error) {
 	if done := ctx.Done(); done == nil {
 		<-s.done
 	} else {
 		select {
 		case <-s.done:
 		case <-done:
-			id := s.id
-			if c.out.abandon(s) {
-				// Errors need no look: with the connection everything it carried ends.
-				_, _ = c.w.send(Header{Type: TypeCancel, Flags: FlagIgnorable, ID: id}, nil, nil, true, nil)
-				return Frame{}, ctx.Err()
+			if err := c.giveUp(ctx, s, grace); err != nil {
+				return Frame{}, err
 			}
-			<-s.done
 		}
 	}
 	f, err := c.out.take(s)
@@ -202,6 +204,29 @@ func (c *Conn) await(ctx context.Context, s *slot) (Frame, error) {
 		return Frame{}, ErrUnhandled
 	}
 	return f, err
+}
+
+// giveUp tells the peer that nobody waits any more. It returns nil if the reply came nevertheless.
+func (c *Conn) giveUp(ctx context.Context, s *slot, grace time.Duration) error {
+	// Its error needs no look: with the connection everything it carried ends. A reply that crosses it is no harm, because
+	// the slot is not used again before it was taken.
+	_, _ = c.w.send(Header{Type: TypeCancel, Flags: FlagIgnorable, ID: s.id}, nil, nil, true, nil)
+	err := ctx.Err()
+	if grace > 0 {
+		t := time.NewTimer(grace)
+		defer t.Stop()
+		select {
+		case <-s.done:
+			return nil
+		case <-t.C:
+			err = fmt.Errorf("%w: %w", err, ErrLate)
+		}
+	}
+	if c.out.abandon(s) {
+		return err
+	}
+	<-s.done
+	return nil
 }
 
 // Notify sends a notice: a frame without a reply.
@@ -354,9 +379,14 @@ func (c *Conn) cancel(f Frame) {
 	}
 	c.inMu.Unlock()
 	f.Release()
-	if r != nil { // otherwise our reply and the cancellation have crossed
-		r.ctx.end(context.Canceled)
+	if r == nil {
+		return // our reply and the cancellation have crossed
 	}
+	cause := context.Canceled
+	if t, ok := r.ctx.Deadline(); ok && !time.Now().Before(t) {
+		cause = context.DeadlineExceeded // the requester's timer was faster than ours
+	}
+	r.ctx.end(cause)
 }
 
 func (c *Conn) notice(f Frame) error {

@@ -8,7 +8,7 @@
 //	u32 length of the body | u8 type | u8 flags | u64 id        (little endian)
 //
 // The first frame in each direction is a hello: its id is a magic number, its body the sender's versions and limits as
-// protobuf (message Hello of essa.plugin.v1). The highest version both sides speak is used. Types below FirstType belong
+// protobuf (message Hello of plugin.v1). The highest version both sides speak is used. Types below FirstType belong
 // to this package, the others to its user. A frame whose type the receiver does not know ends the connection unless its
 // sender flagged it ignorable; a request is answered by a frame of type TypeUnhandled then.
 //
@@ -70,6 +70,8 @@ var (
 	ErrTooLarge = fmt.Errorf("frame is larger than the peer accepts: %w", ErrNotSent)
 	// ErrUnhandled is an error of a request that the peer did not know or gave no answer to.
 	ErrUnhandled = errors.New("peer did not handle the request")
+	// ErrLate is an error of a request that ended without a reply in the time the peer has to answer a cancellation.
+	ErrLate = errors.New("peer did not answer the cancellation in time")
 	// ErrVersion is an error of two sides that share no version.
 	ErrVersion = errors.New("no shared version")
 	// ErrProtocol is the end of a connection whose peer broke the rules.

@@ -41,7 +41,11 @@ type requestContext struct {
 	deadline time.Time
 }
 
-func (c *requestContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
+func (c *requestContext) Deadline() (time.Time, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.deadline, !c.deadline.IsZero()
+}
 
 func (c *requestContext) Value(any) any { return nil }
 
@@ -86,16 +90,15 @@ func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
 }
 
 func (c *requestContext) setDeadline(t time.Time) {
-	c.deadline = t
 	left := time.Until(t)
+	c.mu.Lock()
+	c.deadline = t
+	if c.err == nil && left > 0 {
+		c.timer = time.AfterFunc(left, func() { c.end(context.DeadlineExceeded) })
+	}
+	c.mu.Unlock()
 	if left <= 0 {
 		c.end(context.DeadlineExceeded)
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err == nil {
-		c.timer = time.AfterFunc(left, func() { c.end(context.DeadlineExceeded) })
 	}
 }
 

@@ -1,0 +1,246 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/essa-project/essad/sdk/engine"
+	"github.com/essa-project/essad/sdk/frame"
+	"github.com/essa-project/essad/sdk/status"
+)
+
+// Engine is an engine on the other side of the border. It is an engine.Engine.
+type Engine struct {
+	Process
+
+	log    hclog.Logger
+	border engine.Border
+	grace  time.Duration
+	late   func(*engine.Call)
+
+	mu      sync.Mutex
+	nextSrc uint64
+	sources map[uint64]*source // what is being prepared
+}
+
+var _ engine.Engine = (*Engine)(nil)
+
+// engineAsks are the requests an engine may make.
+var engineAsks = []uint8{typeLoad, typeMerge, typeCall, typeOutput, typeInput, typeModuleRead, typeDrain}
+
+// Info implements engine.Engine.
+func (e *Engine) Info(ctx context.Context) (engine.Info, error) {
+	f, err := e.peer.call(ctx, 0, typeInfo, nil, nil)
+	if err != nil {
+		return engine.Info{}, err
+	}
+	defer f.Release()
+	return parseEngineInfo(f.Body)
+}
+
+// Prepare implements engine.Engine. The module's bytes travel only where the engine asks for them.
+func (e *Engine) Prepare(ctx context.Context, m engine.Module, open func() (io.ReadCloser, error)) (engine.ModuleInfo, error) {
+	src := &source{open: open}
+	e.mu.Lock()
+	e.nextSrc++
+	id := e.nextSrc
+	e.sources[id] = src
+	e.mu.Unlock()
+	defer func() {
+		e.mu.Lock()
+		delete(e.sources, id)
+		e.mu.Unlock()
+		src.close()
+	}()
+
+	s := getScratch()
+	defer s.put()
+	s.b = putInt(putString(s.b, 1, m.SHA256), 2, m.Size)
+	s.b = putTimeout(putUint(s.b, 3, id), 4, ctx)
+	f, err := e.peer.call(ctx, 0, typePrepare, s.b, nil)
+	if err != nil {
+		return engine.ModuleInfo{}, err
+	}
+	defer f.Release()
+	return parseModuleInfo(f.Body)
+}
+
+// Invoke implements engine.Engine. When ctx ends the engine has a moment to end the call itself and to say how it ended;
+// where it does not use it, it is reported as late.
+func (e *Engine) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, error) {
+	s := getScratch()
+	s.b = appendInvoke(s.b, c, deadlineOf(ctx))
+	f, err := e.peer.call(ctx, e.grace, typeInvoke, s.b, c.Args)
+	s.put()
+	if err != nil {
+		if e.late != nil && errors.Is(err, frame.ErrLate) {
+			e.late(c)
+		}
+		return nil, err
+	}
+	return parseResult(f.Body) // points into the frame, which the garbage collector takes
+}
+
+// maxUpdateBytes is about how much of an update one frame carries.
+const maxUpdateBytes = 4 << 20
+
+// Update implements engine.Engine.
+func (e *Engine) Update(ctx context.Context, updates []engine.CacheUpdate) error {
+	s := getScratch()
+	defer s.put()
+	for len(updates) > 0 {
+		s.b = s.b[:0]
+		for len(updates) > 0 && len(s.b) < maxUpdateBytes {
+			s.b = appendUpdate(s.b, &updates[0])
+			updates = updates[1:]
+		}
+		if err := e.peer.do(ctx, typeUpdate, nil, s.b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close ends the connection, which ends the plugin.
+func (e *Engine) Close() error {
+	e.Disconnect()
+	return nil
+}
+
+// handle answers what the engine asks.
+func (e *Engine) handle(r *frame.Request) {
+	if r.Type == typeModuleRead {
+		handle(e.log, r, e.moduleRead)
+		return
+	}
+	handle(e.log, r, e.ask)
+}
+
+func (e *Engine) ask(r *frame.Request) error {
+	a, err := parseAsk(r.Type, r.Body)
+	if err != nil {
+		return err
+	}
+	ctx := within(r, a.timeout)
+	s := getScratch()
+	defer s.put()
+	switch r.Type {
+	case typeLoad:
+		v, err := e.border.Load(ctx, &a.origin, a.key, a.n != 0)
+		s.b = appendValue(s.b, v)
+		return settle(r, s.b, v.Data, err)
+	case typeMerge:
+		version, err := e.border.Merge(ctx, &a.origin, a.key, a.data)
+		s.b = putUint(s.b, 1, version)
+		return settle(r, s.b, nil, err)
+	case typeCall:
+		c, _, err := parseInvoke(a.data)
+		if err != nil {
+			return err
+		}
+		res, err := e.border.Call(ctx, &a.origin, c)
+		if err != nil {
+			return err
+		}
+		s.b = appendResult(s.b, res)
+		return settle(r, s.b, res.Value, nil)
+	case typeOutput:
+		err := e.border.Output(ctx, &a.origin, engine.Stream(a.n), a.data)
+		return settle(r, nil, nil, err)
+	}
+	data, err := e.border.Input(ctx, &a.origin, int(int64(a.n)))
+	end := errors.Is(err, io.EOF)
+	if end {
+		err = nil
+	}
+	s.b = putTail(putBool(s.b, 2, end), 1, len(data))
+	return settle(r, s.b, data, err)
+}
+
+// settle replies where there is no error; an error is left to the caller.
+func settle(r *frame.Request, head, tail []byte, err error) error {
+	if err == nil {
+		reply(r, head, tail, nil)
+	}
+	return err
+}
+
+// source is a module that is being prepared.
+type source struct {
+	open func() (io.ReadCloser, error)
+
+	mu     sync.Mutex
+	rc     io.ReadCloser
+	offset int64
+	closed bool
+}
+
+// maxModuleRead bounds one piece of a module.
+const maxModuleRead = 1 << 20
+
+func (e *Engine) moduleRead(r *frame.Request) error {
+	q, err := parseModuleRead(r.Body)
+	r.Release()
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	src := e.sources[q.source]
+	e.mu.Unlock()
+	if src == nil {
+		return status.Errorf(status.NotFound, "module source %d: its prepare is over", q.source)
+	}
+	s := getScratch()
+	defer s.put()
+	n := min(max(q.max, 1), maxModuleRead)
+	if cap(s.b) < n {
+		s.b = make([]byte, 0, n)
+	}
+	n, end, err := src.read(s.b[:n], q.offset)
+	if err != nil {
+		return err
+	}
+	head := putTail(putBool(nil, 2, end), 1, n)
+	return settle(r, head, s.b[:n], nil)
+}
+
+func (s *source) read(p []byte, offset int64) (n int, end bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return 0, false, status.Errorf(status.Cancelled, "its prepare is over")
+	case offset == 0:
+		if s.rc != nil {
+			s.rc.Close()
+		}
+		s.offset = 0
+		if s.rc, err = s.open(); err != nil {
+			s.rc = nil
+			return 0, false, err
+		}
+	case s.rc == nil || offset != s.offset:
+		return 0, false, status.Errorf(status.Invalid, "module is read at %d, not at %d where it was left", offset, s.offset)
+	}
+	n, err = io.ReadFull(s.rc, p)
+	s.offset += int64(n)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return n, true, nil
+	}
+	return n, false, err
+}
+
+func (s *source) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.rc != nil {
+		s.rc.Close()
+		s.rc = nil
+	}
+}

@@ -1,0 +1,93 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/essa-project/essad/sdk/frame"
+	"github.com/essa-project/essad/sdk/status"
+)
+
+// peer is the other side of the border as requests see it.
+type peer struct {
+	who  string // begins the errors' texts
+	conn *frame.Conn
+}
+
+// call sends a request and returns the reply to it; error replies become errors.
+func (p *peer) call(ctx context.Context, grace time.Duration, typ uint8, head, tail []byte) (frame.Frame, error) {
+	f, err := p.conn.CallGrace(ctx, grace, typ, head, tail)
+	if err != nil {
+		return frame.Frame{}, transportError(p.who, err)
+	}
+	switch f.Type {
+	case typ:
+		return f, nil
+	case typeError:
+		err = parseError(f.Body)
+	default:
+		err = status.Wrap(status.Corrupt, badReply(p.who, f.Type))
+	}
+	f.Release()
+	return frame.Frame{}, err
+}
+
+// do is call for replies without a body.
+func (p *peer) do(ctx context.Context, typ uint8, head, tail []byte) error {
+	f, err := p.call(ctx, 0, typ, head, tail)
+	f.Release()
+	return err
+}
+
+// reply answers a request with a body, or with err.
+func reply(r *frame.Request, head, tail []byte, err error) {
+	if err == nil {
+		err = r.Reply(r.Type, head, tail)
+		if !errors.Is(err, frame.ErrTooLarge) {
+			return // sent, or nobody is there any more
+		}
+		err = status.Errorf(status.Invalid, "answer: %w", err)
+	}
+	s := getScratch()
+	defer s.put()
+	s.b = appendError(s.b, err)
+	_ = r.Reply(typeError, s.b, nil)
+}
+
+// handle runs f for a request on a goroutine of its own. A panic of f is the request's error and ends nothing else.
+func handle(log hclog.Logger, r *frame.Request, f func(*frame.Request) error) {
+	go func() {
+		if err := guarded(log, r, f); err != nil {
+			reply(r, nil, nil, err)
+		}
+	}()
+}
+
+func guarded(log hclog.Logger, r *frame.Request, f func(*frame.Request) error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			log.Error("a request panicked", "type", r.Type, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+			err = status.Errorf(status.Internal, "panic while handling a request: %v; the plugin's log has the stack", v)
+		}
+	}()
+	return f(r)
+}
+
+// within gives the request's context the timeout that its sender named.
+func within(r *frame.Request, timeout time.Time) context.Context {
+	if !timeout.IsZero() {
+		r.SetDeadline(timeout)
+	}
+	return r.Context()
+}
+
+// deadlineOf is ctx's deadline, or the zero time.
+func deadlineOf(ctx context.Context) time.Time {
+	t, _ := ctx.Deadline()
+	return t
+}
