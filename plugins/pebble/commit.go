@@ -50,7 +50,8 @@ func (s *Store) Apply(ctx context.Context, b storage.Batch) error {
 		return fmt.Errorf("store %q: %w", s.opts.Path, err)
 	}
 	r := &request{bytes: min(int64(b.Bytes()), s.opts.WriteQueue), sync: b.Sync, done: make(chan error, 1)}
-	if err := s.takeRoom(ctx, r.bytes); err != nil {
+	filled := s.space.filled()
+	if err := s.takeRoom(ctx, r.bytes, filled); err != nil {
 		return err
 	}
 	var err error
@@ -65,22 +66,28 @@ func (s *Store) Apply(ctx context.Context, b storage.Batch) error {
 		return err
 	case <-ctx.Done():
 		return status.Errorf(status.Of(ctx.Err()), "store %q: wait for the log: %w", s.opts.Path, ctx.Err())
+	case <-filled.Done():
+		return fmt.Errorf("store %q: %w", s.opts.Path, s.space.lowSpace())
 	case <-s.dead.Done():
 		return s.failure.Load().err
 	}
 }
 
 // takeRoom waits until the queue has room for n bytes.
-func (s *Store) takeRoom(ctx context.Context, n int64) error {
+func (s *Store) takeRoom(ctx context.Context, n int64, filled context.Context) error {
 	if s.room.TryAcquire(n) {
 		return nil
 	}
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.dead, cancel)()
+	defer context.AfterFunc(filled, cancel)()
 	if err := s.room.Acquire(waiting, n); err != nil {
 		if f := s.failure.Load(); f != nil {
 			return f.err
+		}
+		if ctx.Err() == nil {
+			return fmt.Errorf("store %q: %w", s.opts.Path, s.space.lowSpace())
 		}
 		return status.Errorf(status.Of(err), "store %q: wait for room in the write queue: %w", s.opts.Path, err)
 	}

@@ -1,14 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -23,7 +24,7 @@ import (
 
 const (
 	stampFile   = "essad-store-format"
-	stampPrefix = "essad store pebble, format "
+	stampText   = "essad store pebble, format %d, check %08x\n"
 	stampFormat = 1
 
 	// formatVersion is Pebble's newest stable one: it knows a damaged log from an unfinished one (FormatWALSyncChunks on)
@@ -42,6 +43,7 @@ func openOn(base vfs.FS, opts Options, log hclog.Logger) (_ *Store, err error) {
 	s.queue.ready.L = &s.queue.mu
 	s.snapshots.open = map[uint64]*pebble.Snapshot{}
 	s.inflight, s.committed = make(chan group, maxInflight), make(chan struct{})
+	s.leaving = make(chan struct{})
 	s.dead, s.die = context.WithCancel(context.Background())
 	s.space.min = uint64(opts.MinFree)
 	s.space.avail = func() (uint64, error) {
@@ -88,15 +90,16 @@ func (s *Store) openFolder(base vfs.FS) (err error) {
 	if err != nil {
 		return errors.Join(err, s.marks.close())
 	}
-	s.fs = &watchFS{FS: base, marks: s.marks, fail: s.fail}
+	s.fs = &watchFS{FS: base, store: s}
 	return nil
 }
 
 func lockError(err error) error {
-	if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOSPC) {
-		return err
+	// Pebble has no error value for a lock that this process holds itself.
+	if errors.Is(err, syscall.EAGAIN) || strings.Contains(err.Error(), "lock held") {
+		return status.Errorf(status.Conflict, "the folder is in use by another process or store (%w): stop that one, or name another path", err)
 	}
-	return status.Errorf(status.Conflict, "the folder is in use by another process or store (%w): stop that one, or name another path", err)
+	return err
 }
 
 // checkStamp makes sure that the folder is a store of a format we know, and stamps a new one.
@@ -109,15 +112,21 @@ func checkStamp(fs vfs.FS, dir string) error {
 	if err != nil {
 		return err
 	}
-	digits, ours := bytes.CutPrefix(text, []byte(stampPrefix))
-	n, err := strconv.Atoi(string(bytes.TrimSpace(digits)))
+	var format int
+	var sum uint32
+	_, err = fmt.Sscanf(string(text), stampText, &format, &sum)
 	switch {
-	case !ours || err != nil || n < 1:
+	case err != nil || string(text) != stamp(format):
 		return status.Errorf(status.Corrupt, "the format stamp %s is damaged: it says %q", stampFile, text)
-	case n > stampFormat:
-		return status.Errorf(status.Conflict, "the store has format %d, this version of the plugin knows formats up to %d: use a newer version", n, stampFormat)
+	case format > stampFormat:
+		return status.Errorf(status.Conflict, "the store has format %d, this version of the plugin knows formats up to %d: use a newer version", format, stampFormat)
 	}
 	return nil
+}
+
+// stamp is what the stamp file of a format says; the sum tells a newer format from a damaged stamp.
+func stamp(format int) string {
+	return fmt.Sprintf(stampText, format, crc32.ChecksumIEEE(strconv.AppendInt(nil, int64(format), 10)))
 }
 
 func readFile(fs vfs.FS, path string) ([]byte, error) {
@@ -145,7 +154,7 @@ func makeStamp(fs vfs.FS, dir, path string) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(f, "%s%d\n", stampPrefix, stampFormat)
+	_, err = f.Write([]byte(stamp(stampFormat)))
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
@@ -264,7 +273,7 @@ func (s *Store) listener() *pebble.EventListener {
 // backgroundError is a failed flush or compaction. Pebble tries again; while it opens, nobody would see that it does.
 func (s *Store) backgroundError(err error) {
 	s.log.Error("background work failed", "path", s.opts.Path, "error", err)
-	if !s.opened.Load() && errors.Is(err, syscall.ENOSPC) {
+	if !s.opened.Load() && full(err) {
 		s.fail("recover", fmt.Errorf("%w: make room on the disk", err), false)
 	}
 }

@@ -75,8 +75,8 @@ func DefaultOptions(path string) Options {
 }
 
 // ParseSettings makes options of a settings block. All mistakes are reported at once.
-func ParseSettings(path string, block map[string]any) (Options, error) {
-	o := DefaultOptions(path)
+func ParseSettings(block map[string]string) (Options, error) {
+	o := DefaultOptions("")
 	var mistakes []string
 	for _, name := range slices.Sorted(maps.Keys(block)) {
 		i := slices.IndexFunc(settings, func(s setting) bool { return s.name == name })
@@ -110,22 +110,19 @@ func settingNames() string {
 	return strings.Join(names, ", ")
 }
 
-// parse turns a value as HCL, YAML or JSON gives it into what set expects: a string or an int64.
-func (s setting) parse(v any) (any, error) {
+// parse turns the text of a value into what set expects: a string or an int64.
+func (s setting) parse(text string) (any, error) {
 	switch s.kind {
 	case "string":
-		if text, ok := v.(string); ok {
-			return text, nil
-		}
-		return nil, fmt.Errorf("setting %q must be a string, not %v", s.name, v)
+		return text, nil
 	case "bytes", "integer":
-		n, ok := number(v, s.kind == "bytes")
+		n, ok := number(text, s.kind == "bytes")
 		if !ok {
 			example := "1000"
 			if s.kind == "bytes" {
 				example = "64MiB"
 			}
-			return nil, fmt.Errorf("setting %q must be a number such as %s, not %v", s.name, example, v)
+			return nil, fmt.Errorf("setting %q must be a number such as %s, not %q", s.name, example, text)
 		}
 		if n < s.min || n > s.max {
 			return nil, fmt.Errorf("setting %q must be from %d to %d, not %d", s.name, s.min, s.max, n)
@@ -133,35 +130,21 @@ func (s setting) parse(v any) (any, error) {
 		return n, nil
 	}
 	words := strings.Split(s.kind, "|")
-	if text, ok := v.(string); ok && slices.Contains(words, text) {
+	if slices.Contains(words, text) {
 		return text, nil
 	}
-	return nil, fmt.Errorf("setting %q must be one of %s, not %v", s.name, strings.Join(words, ", "), v)
+	return nil, fmt.Errorf("setting %q must be one of %s, not %q", s.name, strings.Join(words, ", "), text)
 }
 
 var units = map[string]int64{"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
-func number(v any, bytes bool) (int64, bool) {
-	switch v := v.(type) {
-	case int:
-		return int64(v), true
-	case int64:
-		return v, true
-	case uint64:
-		return int64(min(v, math.MaxInt64)), true
-	case float64: // what JSON makes of every number
-		if v != math.Trunc(v) || math.Abs(v) > 1<<53 {
-			return 0, false
-		}
-		return int64(v), true
-	case string:
-		digits := strings.TrimRight(v, "BKMGTi")
-		unit, known := units[v[len(digits):]]
-		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
-		if err != nil || !known || (unit != 1 && !bytes) || n > math.MaxInt64/unit {
-			return 0, false
-		}
-		return n * unit, true
+// number reads a number; one of bytes may have a unit, also after a space.
+func number(text string, bytes bool) (int64, bool) {
+	digits := strings.TrimRight(text, "BKMGTi")
+	unit, known := units[text[len(digits):]]
+	n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+	if err != nil || !known || (digits != text && !bytes) || n < 0 || n > math.MaxInt64/unit {
+		return 0, false
 	}
-	return 0, false
+	return n * unit, true
 }

@@ -39,6 +39,7 @@ type Store struct {
 	db    *pebble.DB
 
 	opened    atomic.Bool
+	abandoned atomic.Bool
 	gate      gate
 	room      *semaphore.Weighted // of the queue, in bytes
 	queue     queue
@@ -51,6 +52,7 @@ type Store struct {
 	failure  atomic.Pointer[failure]
 	dead     context.Context // ended by the first failure
 	die      context.CancelFunc
+	leaving  chan struct{} // closed when Close begins
 	closing  sync.Once
 	closeErr error
 }
@@ -178,6 +180,7 @@ func (c *changes) count(ops []storage.Op) {
 // Close implements storage.Store. It waits for the calls that are under way.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
+		close(s.leaving)
 		done := make(chan error, 1)
 		go func() { done <- s.shutDown() }()
 		select {
@@ -192,7 +195,10 @@ func (s *Store) Close() error {
 func (s *Store) shutDown() error {
 	<-s.gate.close()
 	s.queue.close()
-	<-s.committed
+	select {
+	case <-s.committed:
+	case <-s.dead.Done(): // the committer may be parked
+	}
 	if f := s.failure.Load(); f != nil {
 		return s.abandon(f)
 	}
@@ -210,6 +216,7 @@ func (s *Store) shutDown() error {
 // abandon closes a failed store as far as that is possible. Pebble may wait for ever for locks that died with one of its
 // goroutines, or panic; what matters is that the folder's lock is free again.
 func (s *Store) abandon(f *failure) error {
+	s.abandoned.Store(true)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -228,39 +235,6 @@ func (s *Store) abandon(f *failure) error {
 }
 
 const abandonTimeout = 2 * time.Second
-
-// space answers whether the disk has room for writes. It asks the system seldom.
-type space struct {
-	min   uint64
-	avail func() (uint64, error)
-	asked atomic.Int64 // unix nanoseconds
-	low   atomic.Pointer[status.Error]
-}
-
-const askSpaceEvery = 100 * time.Millisecond
-
-func (sp *space) check() error {
-	if sp.min == 0 {
-		return nil
-	}
-	now, last := time.Now().UnixNano(), sp.asked.Load()
-	if now-last > int64(askSpaceEvery) && sp.asked.CompareAndSwap(last, now) {
-		sp.ask()
-	}
-	if e := sp.low.Load(); e != nil {
-		return e
-	}
-	return nil
-}
-
-func (sp *space) ask() {
-	avail, err := sp.avail()
-	if err != nil || avail >= sp.min { // a file system that cannot tell is used until it says no
-		sp.low.Store(nil)
-		return
-	}
-	sp.low.Store(status.Errorf(status.Overloaded, "the disk has only %d MiB of room left and the store keeps %d MiB free (setting \"min_free\"): make room, then try again", avail>>20, sp.min>>20))
-}
 
 // gate counts the calls under way, so that Close can wait for them and none comes after it.
 type gate struct {

@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -106,7 +104,8 @@ func (m *marks) set(kind markKind, to mark) error {
 	return err
 }
 
-func (m *marks) close() error { return m.f.Close() }
+// close makes the marks durable: after an orderly end they are exact, whatever happens to the machine next.
+func (m *marks) close() error { return errors.Join(m.f.Sync(), m.f.Close()) }
 
 // checkMarks compares the marks with the files in dir.
 func checkMarks(fs vfs.FS, dir string, read [2]mark) error {
@@ -183,97 +182,4 @@ func watched(name string) (kind markKind, number uint64, ok bool) {
 	}
 	number, err := strconv.ParseUint(digits, 10, 64)
 	return kind, number, err == nil
-}
-
-// watchFS sees every write of the log and the manifest: it keeps the marks and reports the first failure, before Pebble
-// does.
-type watchFS struct {
-	vfs.FS
-	marks *marks
-	fail  func(what string, err error, fsync bool)
-}
-
-// fullDiskPause slows down Pebble's retries of a flush that fails for want of room; it would retry without any.
-const fullDiskPause = 200 * time.Millisecond
-
-func (w *watchFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := w.FS.Create(name, category)
-	return w.watch(f, name, err)
-}
-
-func (w *watchFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := w.FS.ReuseForWrite(oldname, newname, category)
-	return w.watch(f, newname, err)
-}
-
-func (w *watchFS) Unwrap() vfs.FS { return w.FS }
-
-func (w *watchFS) watch(f vfs.File, name string, err error) (vfs.File, error) {
-	kind, number, ok := watched(w.PathBase(name))
-	if !ok {
-		if errors.Is(err, syscall.ENOSPC) {
-			time.Sleep(fullDiskPause)
-		}
-		if err != nil {
-			return f, err
-		}
-		return &tableFile{f}, nil
-	}
-	if err != nil {
-		w.fail("create "+kind.String(), err, false)
-		return f, err
-	}
-	return &watchedFile{File: f, fs: w, kind: kind, number: number}, nil
-}
-
-// tableFile is any file but the log and the manifest.
-type tableFile struct{ vfs.File }
-
-func (f *tableFile) Write(p []byte) (int, error) {
-	n, err := f.File.Write(p)
-	if errors.Is(err, syscall.ENOSPC) {
-		time.Sleep(fullDiskPause)
-	}
-	return n, err
-}
-
-// watchedFile is a log or manifest open for writing. Pebble writes and syncs each from one goroutine at a time.
-type watchedFile struct {
-	vfs.File
-	fs      *watchFS
-	kind    markKind
-	number  uint64
-	written int64
-}
-
-func (f *watchedFile) Write(p []byte) (int, error) {
-	n, err := f.File.Write(p)
-	f.written += int64(n)
-	if err != nil {
-		f.fs.fail("write "+f.kind.String(), err, false)
-	}
-	return n, err
-}
-
-func (f *watchedFile) Sync() error     { return f.synced(f.File.Sync()) }
-func (f *watchedFile) SyncData() error { return f.synced(f.File.SyncData()) }
-
-func (f *watchedFile) SyncTo(length int64) (bool, error) {
-	full, err := f.File.SyncTo(length)
-	if err != nil {
-		f.fs.fail("fsync "+f.kind.String(), err, true)
-	}
-	return full, err
-}
-
-func (f *watchedFile) synced(err error) error {
-	if err != nil {
-		f.fs.fail("fsync "+f.kind.String(), err, true)
-		return err
-	}
-	if err := f.fs.marks.set(f.kind, mark{f.number, f.written}); err != nil {
-		f.fs.fail("write "+markFile, err, false)
-		return err
-	}
-	return nil
 }
