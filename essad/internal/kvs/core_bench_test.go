@@ -7,23 +7,11 @@ import (
 
 	"github.com/essa-project/essad/sdk/lattice"
 	annav1 "github.com/essa-project/essad/sdk/proto/anna/v1"
-	"github.com/essa-project/essad/sdk/transport"
 )
-
-func benchRole(b *testing.B) *Role {
-	s := transport.NewBus().Open()
-	b.Cleanup(func() { _ = s.Close() })
-	r, err := New(Options{Node: "n", Session: s, Memory: 1 << 30})
-	if err != nil {
-		b.Fatal(err)
-	}
-	r.work, r.halt = context.Background(), context.Background()
-	return r
-}
 
 // Inside the role: what a request costs without the messages around it.
 func BenchmarkGetInside(b *testing.B) {
-	r := benchRole(b)
+	r := idle(b)
 	key := []byte("\x02\x01sk")
 	value := lattice.Encode(lattice.LWW{Time: lattice.TimeUnixNano(1), Data: make([]byte, 64)})
 	r.write(context.Background(), key, &annav1.Op{Kind: annav1.OpKind_PUT, Value: value})
@@ -36,7 +24,7 @@ func BenchmarkGetInside(b *testing.B) {
 }
 
 func BenchmarkPutInside(b *testing.B) {
-	r := benchRole(b)
+	r := idle(b)
 	keys := make([][]byte, 1024)
 	for i := range keys {
 		keys[i] = fmt.Appendf(nil, "\x02\x01sk%d", i)
