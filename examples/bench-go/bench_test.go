@@ -34,7 +34,7 @@ func TestSameAsC(t *testing.T) {
 		return
 	}
 	ctx := context.Background()
-	wasm, err := fakehost.BuildGo(ctx, ".", t.TempDir())
+	wasm, err := fakehost.BuildGo(ctx, ".", t.TempDir(), "essa_upstream")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,10 +64,11 @@ type pending struct {
 
 type invocationKey struct{}
 
-// BuildGo compiles the Go guest in dir, for this host and upstream's have the same imports, and returns the module.
-func BuildGo(ctx context.Context, dir, tmp string) ([]byte, error) {
+// BuildGo compiles the Go guest in dir and returns the module. This host has upstream's imports alone, so guests for it
+// take the tag essa_upstream.
+func BuildGo(ctx context.Context, dir, tmp, tags string) ([]byte, error) {
 	out := filepath.Join(tmp, "guest.wasm")
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildmode=c-shared", "-tags=essa_upstream", "-ldflags=-s -w", "-o", out, ".")
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildmode=c-shared", "-tags="+tags, "-ldflags=-s -w", "-o", out, ".")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOFLAGS=")
 	if text, err := cmd.CombinedOutput(); err != nil {

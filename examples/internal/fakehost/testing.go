@@ -27,7 +27,7 @@ func Prepare(t *testing.T) (goOn bool) {
 func StartGo(t *testing.T) *Host {
 	t.Helper()
 	ctx := context.Background()
-	wasm, err := BuildGo(ctx, ".", t.TempDir())
+	wasm, err := BuildGo(ctx, ".", t.TempDir(), "essa_upstream")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,5 @@
 // Probe is a guest that tries what sdk/guest promises where it runs as a module: waiting for state, and everything that
-// can go wrong. Its functions tell what they found as text. Only its own tests use it.
+// can go wrong. Its functions tell what they found. Only the tests in package guests use it.
 package main
 
 import (

@@ -1,4 +1,4 @@
-package main
+package guests
 
 import (
 	"context"
@@ -73,7 +73,11 @@ func TestUpstreamHost(t *testing.T) {
 		return
 	}
 	ctx := context.Background()
-	h := fakehost.StartGo(t)
+	wasm, err := fakehost.BuildGo(ctx, "../probe", t.TempDir(), "essa_upstream")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := fakehost.Start(t, wasm)
 	call := func(function string, args []byte) ([]byte, error) {
 		return h.Call(ctx, "__essa_wrapper__"+function, args)
 	}
