@@ -95,7 +95,7 @@ fmt: ## format the code
 .PHONY: bench
 bench: build ## measure, each figure beside its floor; writes bin/bench.json
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime 200ms $(BENCHFLAGS) ./config ./sdk/... ./essad/internal/... | tee $(BIN)/bench.txt
-	@if test -d essad/internal/bench; then $(GO) run ./essad/internal/bench -json $(BIN)/bench.json; fi
+	$(GO) run ./essad/internal/bench -bin $(BIN)
 
 .PHONY: bench-compare
 bench-compare: ## compare two outputs of make bench: OLD=a.txt NEW=b.txt

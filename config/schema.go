@@ -75,6 +75,7 @@ type KVS struct {
 
 // Scheduler is the scheduler role.
 type Scheduler struct {
+	MaxModule  ByteSize           `key:"max_module" default:"256MiB" check:"min=1KiB,max=4GiB" doc:"Largest module that is stored."`
 	HotModules int                `key:"hot_modules" default:"1024" check:"min=1,max=1048576" doc:"Modules remembered per executor, to send calls where their code is compiled."`
 	Call       SchedulerCall      `key:"call" doc:"Calls of functions."`
 	Async      SchedulerAsync     `key:"async" doc:"Calls whose result is fetched later."`

@@ -9,7 +9,6 @@ import (
 
 	"github.com/essa-project/essad/sdk/client"
 	"github.com/essa-project/essad/sdk/engine"
-	"github.com/essa-project/essad/sdk/hlc"
 	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
 	"github.com/essa-project/essad/sdk/status"
 	"github.com/essa-project/essad/sdk/topic"
@@ -143,7 +142,7 @@ func (b *border) Input(ctx context.Context, o *engine.Origin, limit int) ([]byte
 	if err != nil {
 		return nil, status.Errorf(status.Internal, "executor: encode a request for input: %v", err)
 	}
-	sel := transport.Selector{KeyExpr: topic.Default.RunIn(hlc.ID(o.Root).String())}
+	sel := transport.Selector{KeyExpr: topic.Default.RunIn(o.Root.String())}
 	s, err := transport.Ask(ctx, b.role.opts.Session, sel, transport.GetOptions{Payload: raw, Timeout: -1})
 	if err != nil {
 		return nil, err
