@@ -29,6 +29,7 @@ type disk struct {
 	unsynced []storage.Op
 	fail     error // of Apply, until it is nil again
 	failGet  error
+	failScan error
 	stuck    chan struct{} // Apply waits for it to be closed
 	fsync    time.Duration
 	dead     bool
@@ -100,6 +101,16 @@ func (d *disk) Get(ctx context.Context, keys [][]byte) ([]storage.Item, error) {
 		return nil, err
 	}
 	return d.Store.Get(ctx, keys)
+}
+
+func (d *disk) Scan(ctx context.Context, r storage.Range) (storage.Page, error) {
+	d.mu.Lock()
+	err := d.failScan
+	d.mu.Unlock()
+	if err != nil {
+		return storage.Page{}, err
+	}
+	return d.Store.Scan(ctx, r)
 }
 
 // cut loses the power: the disk answers no more, and what is returned holds what was synced.
@@ -485,6 +496,36 @@ func TestStoreIsSwept(t *testing.T) {
 	}
 	if len(events) == 0 {
 		t.Error("a watch is not told that cold keys have expired")
+	}
+}
+
+// A deletion of a scope that a stop interrupts, after its clock was written, is ended by the next start.
+func TestInterruptedDeleteScope(t *testing.T) {
+	d := newDisk(t)
+	n := start(t, kvs.Options{Store: d, MaxKey: 10, Drain: 50 * time.Millisecond})
+	ctx := ctxOf(t)
+	for i := range 100 {
+		if _, err := n.kvs.Set(ctx, client.DataSpace, "run", fmt.Appendf(nil, "%d", i), []byte("x"), client.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.set(func(d *disk) { d.failScan = status.Errorf(status.Unavailable, "away") })
+	wantClass(t, n.kvs.DeleteScope(ctx, client.DataSpace, "run"), status.Unavailable)
+	_, _, err := n.kvs.Get(ctx, client.DataSpace, "run", []byte("1"))
+	wantClass(t, err, status.NotFound)
+	d.set(func(d *disk) { d.failScan = nil })
+	n.powerCut()
+	_, _, err = n.kvs.Get(ctx, client.DataSpace, "run", []byte("1"))
+	wantClass(t, err, status.NotFound)
+	for {
+		page, err := n.opts.Store.Scan(ctx, storage.Range{Prefix: []byte("\x02\x03run")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page.Items) == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 

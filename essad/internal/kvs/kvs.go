@@ -227,7 +227,10 @@ func (r *Role) Run(ctx context.Context) error {
 			background.Go(func() { r.loader.run(back) })
 		}
 	}
-	background.Go(func() { r.sweep(back) })
+	background.Go(func() {
+		r.resume(work) // before anything is forgotten
+		r.sweep(back)
+	})
 
 	declared, err := r.declare()
 	if err == nil {

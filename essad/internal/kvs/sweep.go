@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -115,6 +116,12 @@ func (f *floors) of(key string) uint64 {
 	return f.byScope[scope]
 }
 
+func (f *floors) all() map[string]uint64 {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return maps.Clone(f.byScope)
+}
+
 func (f *floors) set(scope string, at uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -197,21 +204,40 @@ func (r *Role) dropScope(ctx context.Context, space annav1.Space, scope string) 
 	prefix := string(appendScope(nil, space, scope))
 	at := r.clock.Now()
 	r.floors.set(prefix, at)
-	rep := r.do(ctx, &annav1.Request{
-		Space: annav1.Space_METADATA, Scope: scopeOwned, Durability: annav1.Durability_SYNC,
-		Ops: []*annav1.Op{{
-			Kind: annav1.OpKind_PUT, Key: []byte(prefix), Stamp: true,
-			Value: binary.BigEndian.AppendUint64(nil, at), TtlNano: int64(r.opts.TombstoneGrace),
-		}},
-	})
-	if res := rep.Results[0]; res.Code != "" {
-		return status.FromCode(res.Code, fmt.Sprintf("delete scope %q: %s", scope, res.Text))
+	if err := r.writeFloor(ctx, prefix, at); err != nil {
+		return fmt.Errorf("delete scope %q: %w", scope, err)
 	}
 	if err := r.purge(ctx, prefix, at); err != nil {
 		return fmt.Errorf("delete scope %q: %w", scope, err)
 	}
 	r.floors.trim(prefix)
 	return r.flush(ctx)
+}
+
+func (r *Role) writeFloor(ctx context.Context, prefix string, at uint64) error {
+	key := append(appendScope(nil, annav1.Space_METADATA, scopeOwned), prefix...)
+	res, c, seq := r.write(ctx, key, &annav1.Op{
+		Kind: annav1.OpKind_PUT, Stamp: true, Value: binary.BigEndian.AppendUint64(nil, at), TtlNano: int64(r.opts.TombstoneGrace),
+	})
+	if res.Code != "" {
+		return status.FromCode(res.Code, res.Text)
+	}
+	if r.opts.Store == nil {
+		return nil
+	}
+	return c.await(ctx, seq, true)
+}
+
+// resume ends the deletions of scopes that a stop has interrupted.
+func (r *Role) resume(ctx context.Context) {
+	for scope, at := range r.floors.all() {
+		if err := r.purge(ctx, scope, at); err != nil {
+			if ctx.Err() == nil {
+				r.log.Warn("the deletion of a scope was not ended; the next start tries again", "error", err)
+			}
+			return
+		}
+	}
 }
 
 // purge erases records of a prefix that are older than floor.
