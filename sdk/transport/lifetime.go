@@ -20,6 +20,7 @@ func (f *closedFlag) isSet() bool { return f.v.Load() }
 type lifetime struct {
 	mu     sync.Mutex
 	ended  bool
+	told   bool // the handler was told that the asker gave up, while there was no inner
 	inner  context.Context
 	cancel context.CancelFunc
 	unhook func() bool
@@ -45,9 +46,9 @@ func (q *query) cancel() {
 func (q *query) late() bool {
 	l := &q.life
 	l.mu.Lock()
-	inner := l.inner
+	told, inner := l.told, l.inner
 	l.mu.Unlock()
-	return inner != nil && inner.Err() != nil && !q.to.closed.isSet()
+	return told || (inner != nil && inner.Err() != nil && !q.to.closed.isSet())
 }
 
 func (q *query) Context() context.Context { return (*queryContext)(q) }
@@ -63,17 +64,26 @@ func (c *queryContext) Done() <-chan struct{} { return c.realise().Done() }
 func (c *queryContext) Err() error {
 	l := &c.life
 	l.mu.Lock()
-	inner, ended := l.inner, l.ended
-	l.mu.Unlock()
+	defer l.mu.Unlock()
 	switch {
-	case inner != nil:
-		return inner.Err()
-	case ended || c.get.session.isDone():
+	case l.inner != nil:
+		return l.inner.Err()
+	case l.ended:
 		return context.Canceled
-	case c.get.ctx.Err() != nil:
-		return c.get.ctx.Err()
 	}
-	if !c.get.expires.IsZero() && !time.Now().Before(c.get.expires) {
+	err := c.get.gaveUp()
+	l.told = err != nil
+	return err
+}
+
+// gaveUp tells whether the asker no longer waits, as far as can be seen without waiting.
+func (g *get) gaveUp() error {
+	switch {
+	case g.session.isDone():
+		return context.Canceled
+	case g.ctx.Err() != nil:
+		return g.ctx.Err()
+	case !g.expires.IsZero() && !time.Now().Before(g.expires):
 		return context.DeadlineExceeded
 	}
 	return nil

@@ -338,13 +338,8 @@ func (q *query) Encoding() string   { return q.get.opts.Encoding }
 func (q *query) Attachment() []byte { return q.get.opts.Attachment }
 
 func (q *query) Reply(key string, payload []byte, opts ReplyOptions) error {
-	if asked := q.get.sel.KeyExpr; key != asked {
-		if err := ValidKeyExpr(key); err != nil {
-			return err
-		}
-		if !Intersects(key, asked) {
-			return status.Errorf(status.Invalid, "reply with key %q to a query on %q: they do not intersect", key, asked)
-		}
+	if err := CheckReplyKey(q.get.sel.KeyExpr, key); err != nil {
+		return err
 	}
 	return q.get.deliver(q, &Reply{Sample: Sample{
 		Key: key, Payload: payload, Encoding: opts.Encoding, Attachment: opts.Attachment,

@@ -48,12 +48,13 @@ func (f *fabric) stuck(s transport.Session, expr string, o transport.QueryableOp
 }
 
 func testTimeout(f *fabric) {
-	for _, o := range []transport.QueryableOptions{complete, inline} {
+	for i, o := range []transport.QueryableOptions{complete, inline} {
 		a, b := f.session(), f.session()
-		_, ended := f.stuck(b, "stuck", o)
+		key := fmt.Sprintf("stuck/%d", i)
+		_, ended := f.stuck(b, key, o)
 		f.settle(b, a)
 		begin := time.Now()
-		r, err := f.get(context.Background(), a, "stuck",
+		r, err := f.get(context.Background(), a, key,
 			transport.GetOptions{Consolidation: transport.None, Timeout: 100 * time.Millisecond})
 		f.wantClass(err, status.Deadline)
 		if d := time.Since(begin); d < 90*time.Millisecond || d > 5*time.Second {
@@ -257,18 +258,19 @@ func testQueryableCloseWaits(f *fabric) {
 }
 
 func testQueryableCloseFromWithin(f *fabric) {
-	for _, o := range []transport.QueryableOptions{complete, inline} {
+	for i, o := range []transport.QueryableOptions{complete, inline} {
 		a, b := f.session(), f.session()
+		key := fmt.Sprintf("self/%d", i)
 		var c transport.Closer
 		ready := make(chan struct{})
-		c = f.queryable(b, "self", o, func(q transport.Query) {
+		c = f.queryable(b, key, o, func(q transport.Query) {
 			<-ready
 			f.check(c.Close())
 			f.check(reply(q, "bye"))
 		})
 		close(ready)
 		f.settle(b, a)
-		r, err := f.get(f.ctx(), a, "self", none)
+		r, err := f.get(f.ctx(), a, key, none)
 		f.must(err)
 		if got := r.texts(); !slices.Equal(got, []string{"bye"}) {
 			f.Errorf("replies: %q", got)

@@ -449,11 +449,14 @@ func testHandlersAreIndependent(f *fabric) {
 
 // A handler may query on its own session, and the one who answers that may do so again.
 func testNestedQueries(f *fabric) {
-	for _, o := range []transport.QueryableOptions{complete, inline} {
+	for i, o := range []transport.QueryableOptions{complete, inline} {
 		a, b := f.session(), f.session()
-		f.queryable(b, "nest/*", o, func(q transport.Query) {
+		level := func(depth int) transport.Selector {
+			return transport.Selector{KeyExpr: fmt.Sprintf("nest%d/%d", i, depth)}
+		}
+		f.queryable(b, fmt.Sprintf("nest%d/*", i), o, func(q transport.Query) {
 			var depth int
-			_, _ = fmt.Sscanf(q.KeyExpr(), "nest/%d", &depth)
+			_, _ = fmt.Sscanf(q.KeyExpr()[len("nest0/"):], "%d", &depth)
 			if depth == 0 {
 				_ = reply(q, ".")
 				return
@@ -462,7 +465,7 @@ func testNestedQueries(f *fabric) {
 			if depth%2 == 0 {
 				s = a
 			}
-			r, err := transport.Ask(q.Context(), s, transport.Selector{KeyExpr: fmt.Sprintf("nest/%d", depth-1)}, transport.GetOptions{})
+			r, err := transport.Ask(q.Context(), s, level(depth-1), transport.GetOptions{})
 			if err != nil {
 				_ = transport.ReplyStatus(q, err)
 				return
@@ -470,7 +473,7 @@ func testNestedQueries(f *fabric) {
 			_ = reply(q, string(r.Payload)+".")
 		})
 		f.settle(b, a)
-		r, err := transport.Ask(f.ctx(), a, transport.Selector{KeyExpr: "nest/20"}, transport.GetOptions{})
+		r, err := transport.Ask(f.ctx(), a, level(20), transport.GetOptions{})
 		f.must(err)
 		if len(r.Payload) != 21 {
 			f.Errorf("%d levels answered, want 21", len(r.Payload))

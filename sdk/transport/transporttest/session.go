@@ -71,11 +71,12 @@ func testNothingAfterClose(f *fabric) {
 }
 
 func testCloseEndsQueries(f *fabric) {
-	for _, o := range []transport.QueryableOptions{complete, inline} {
+	for i, o := range []transport.QueryableOptions{complete, inline} {
 		a, b := f.session(), f.session()
-		started, ended := f.stuck(b, "stuck", o)
+		key := fmt.Sprintf("stuck/%d", i)
+		started, ended := f.stuck(b, key, o)
 		f.settle(b, a)
-		g := f.start(context.Background(), a, "stuck", transport.GetOptions{Consolidation: transport.None, Timeout: -1})
+		g := f.start(context.Background(), a, key, transport.GetOptions{Consolidation: transport.None, Timeout: -1})
 		f.await("the start of the handler", started)
 		f.await("the early reply", g.more)
 		f.must(a.Close())
@@ -284,8 +285,8 @@ func (f *fabric) step(ctx context.Context, s transport.Session, rnd *rand.Rand, 
 		o := transport.GetOptions{Target: transport.Target(rnd.IntN(3)), Consolidation: transport.Consolidation(rnd.IntN(2))}
 		_, err = f.get(ctx, s, expr, o)
 	}
-	if err != nil && ctx.Err() == nil {
-		f.Error(err)
+	if err != nil && ctx.Err() == nil && status.Of(err) != status.Deadline {
+		f.Error(err) // a deadline may be seen a little before ctx ends
 	}
 	if c != nil {
 		if rnd.IntN(2) == 0 {

@@ -1,5 +1,21 @@
 package transport
 
+import "github.com/essa-project/essad/sdk/status"
+
+// CheckReplyKey returns an Invalid error unless key may answer a query on asked.
+func CheckReplyKey(asked, key string) error {
+	if key == asked {
+		return nil
+	}
+	if err := ValidKeyExpr(key); err != nil {
+		return err
+	}
+	if !Intersects(key, asked) {
+		return status.Errorf(status.Invalid, "reply with key %q to a query on %q: they do not intersect", key, asked)
+	}
+	return nil
+}
+
 // Op is one thing that a session does on a key expression.
 type Op uint8
 
