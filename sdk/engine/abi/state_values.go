@@ -119,5 +119,7 @@ func waitLatticeLen(s *State, mem []byte, stack []uint64) error {
 }
 
 // essa_get_value_len and essa_get_value_data: as their lattice namesakes, for values of every kind.
-func getValueLen(s *State, mem []byte, stack []uint64) error  { return length(s, mem, stack, false, true) }
+func getValueLen(s *State, mem []byte, stack []uint64) error {
+	return length(s, mem, stack, false, true)
+}
 func getValueData(s *State, mem []byte, stack []uint64) error { return data(s, mem, stack, true) }

@@ -206,6 +206,9 @@ func (ms *modules) take(id string) (*module, error) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	m := ms.byID[id]
+	if ms.closed {
+		return nil, errClosed()
+	}
 	if m == nil {
 		e := status.Errorf(status.NotFound, "module %s is not prepared on this engine", id)
 		e.Detail = "module"
@@ -283,7 +286,7 @@ func (ms *modules) prepare(ctx context.Context, m engine.Module, open func() (io
 	c := ms.flights[m.SHA256]
 	if c == nil && ms.closed {
 		ms.mu.Unlock()
-		return engine.ModuleInfo{}, status.Safe(status.Errorf(status.Unavailable, "the engine is closed"))
+		return engine.ModuleInfo{}, errClosed()
 	}
 	if c == nil {
 		c = &compilation{done: make(chan struct{})}

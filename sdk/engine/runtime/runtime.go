@@ -87,6 +87,9 @@ func (rt *Runtime) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, 
 		return nil, err
 	}
 	defer rt.modules.give(m)
+	if !c.Deadline.IsZero() && !time.Now().Before(c.Deadline) {
+		return nil, status.Errorf(status.Deadline, "the deadline of the call had passed when it came to the engine")
+	}
 	g, err := rt.newGuest(ctx, c, m, nil)
 	if err != nil {
 		return nil, err
@@ -118,6 +121,10 @@ func (rt *Runtime) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, 
 	return res, err
 }
 
+func errClosed() error {
+	return status.Safe(status.Errorf(status.Unavailable, "the engine is closed"))
+}
+
 func ctxError(ctx context.Context) error {
 	err := context.Cause(ctx)
 	switch status.Of(err) {
@@ -134,7 +141,7 @@ func (rt *Runtime) enlist(g *Guest) error {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	if rt.closed {
-		return status.Safe(status.Errorf(status.Unavailable, "the engine is closed"))
+		return errClosed()
 	}
 	rt.live[g] = struct{}{}
 	rt.calls.Add(1)

@@ -28,7 +28,7 @@ type Settings struct {
 	Compiler      []string
 	CompileMemory int64 // bytes that process may take; default 1 GiB
 
-	Admit       admit.Options
+	Admit admit.Options
 
 	// Log is told what people should know: a message and pairs of key and value. Default: nobody.
 	Log func(msg string, pairs ...any)

@@ -65,7 +65,7 @@ func fdstatSetFlags(s *State, _ []byte, a []uint64) (Errno, error) {
 	switch {
 	case !s.open(a[0]):
 		return BadF, nil
-	case a[1]&^flagAppend != 0:
+	case uint32(a[1])&^flagAppend != 0:
 		return NotSup, nil
 	}
 	return Success, nil

@@ -183,7 +183,10 @@ EXPORT("script") void script(u len) {
             dumped += (u)o->p[1];
         } else if (o->op == 101) { /* MOVE to, from: a u32 that an operation gave becomes a parameter of the next one */
             copy(&code.ops[i + 1].p[o->p[0]], (void *)(uintptr_t)o->p[1], 4);
-        } else if (o->op == 102) { /* BEGIN: the result is the script's own from here on, not what it recorded */
+        } else if (o->op == 103) { /* VECTOR at, ptr, len: an iovec */
+            u vec[2] = {(u)o->p[1], (u)o->p[2]};
+            copy((void *)(uintptr_t)o->p[0], vec, 8);
+        } else if (o->op == 102) { /* END: the result is the one that the script set */
             return;
         } else {
             r = run(o->op, o->p);
@@ -315,7 +318,7 @@ EXPORT("grown") void grown(u len) {
     u n = __builtin_wasm_memory_grow(0, 1600);
     essa_set_result(at(&n), 4);
 }
-__attribute__((noinline)) static u recurse(u n) { volatile u x[16]; x[n & 15] = n; return recurse(n + 1) + x[n & 7]; }
+__attribute__((noinline)) static u recurse(u n) { return recurse(n + 1) * 3 + sink; } /* not a tail call: sink is volatile */
 EXPORT("overflow") void overflow(u len) { sink = recurse(0); }
 EXPORT("huge") void huge(u len) {
     if (__builtin_wasm_memory_grow(0, 16384) == (__SIZE_TYPE__)-1) __builtin_trap();
