@@ -3,7 +3,6 @@ package executor
 import (
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/hlc"
@@ -22,10 +21,9 @@ type core struct {
 
 // inFlight is one invocation that a scheduler has sent here.
 type inFlight struct {
-	call    *engine.Call
-	engine  *engineState
-	root    *root
-	overdue bool // its engine was killed for it
+	call   *engine.Call
+	engine *engineState
+	root   *root
 }
 
 // root is what all invocations of one root call share here.
@@ -93,24 +91,4 @@ func (c *core) inFlight() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.calls)
-}
-
-// overdue returns the engines that hold a call which is past its deadline by more than grace, each call once: its engine
-// could not stop it in any gentler way.
-func (c *core) overdue(now time.Time, grace time.Duration) map[*engineState]*engine.Call {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var out map[*engineState]*engine.Call
-	for _, f := range c.calls {
-		d := f.call.Deadline
-		if d.IsZero() || f.overdue || now.Before(d.Add(grace)) {
-			continue
-		}
-		if out == nil {
-			out = map[*engineState]*engine.Call{}
-		}
-		f.overdue = true
-		out[f.engine] = f.call
-	}
-	return out
 }

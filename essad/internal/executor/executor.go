@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/essa-project/essad/sdk/client"
 	"github.com/essa-project/essad/sdk/engine"
@@ -37,7 +36,6 @@ type Options struct {
 	Limits     engine.Limits // where a call names none
 	LogRing    int64         // bytes of output kept per deployment
 	OutputWait time.Duration // how long a slow reader may hold up a run's output before some is lost
-	StopGrace  time.Duration // how long after its deadline a call may still run before its engine is killed
 	Drain      time.Duration // how long calls in flight may take at shutdown
 	OnReady    func()        // called once the executor takes calls
 }
@@ -47,11 +45,6 @@ type Engine struct {
 	Name   string
 	Engine engine.Engine
 	State  func() string // for status; nil where nobody watches it
-}
-
-// Killer is an engine whose process can be killed: the last of the three ways to stop a call.
-type Killer interface {
-	Kill(reason string) error
 }
 
 // Role is the executor role.
@@ -137,10 +130,7 @@ func (r *Role) Run(ctx context.Context) error {
 		r.opts.OnReady()
 	}
 
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.report(gctx) })
-	g.Go(func() error { return r.stopOverdue(gctx) })
-	err = g.Wait()
+	err = r.report(ctx)
 	_ = alive.Close() // schedulers stop choosing this executor
 	r.drain(work)
 	return err
@@ -195,40 +185,6 @@ func (r *Role) drain(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-	}
-}
-
-// stopOverdue kills engines that hold a call past its deadline: the backstop behind the stop flag and the host calls.
-func (r *Role) stopOverdue(ctx context.Context) error {
-	const idle, busy = 250 * time.Millisecond, 5 * time.Millisecond
-	timer := time.NewTimer(idle)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case now := <-timer.C:
-			for e, call := range r.core.overdue(now, r.opts.StopGrace) {
-				r.kill(e, call)
-			}
-		}
-		if r.core.inFlight() > 0 {
-			timer.Reset(busy)
-		} else {
-			timer.Reset(idle)
-		}
-	}
-}
-
-func (r *Role) kill(e *engineState, call *engine.Call) {
-	k, ok := e.Engine.Engine.(Killer)
-	if !ok {
-		return
-	}
-	r.log.Error("engine did not stop a call at its deadline and is killed",
-		"engine", e.Name, "call", call.ID, "module", call.Module, "function", call.Function)
-	if err := k.Kill(fmt.Sprintf("call %s of %s is past its deadline", call.ID, call.Function)); err != nil {
-		r.log.Error("killing the engine failed", "engine", e.Name, "error", err)
 	}
 }
 

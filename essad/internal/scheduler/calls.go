@@ -210,6 +210,9 @@ func (r *Role) runRequest(ctx context.Context, meta *essav1.RunMeta, wasm []byte
 	}, cleanup, nil
 }
 
+// dropTimeout bounds the removal of a run's state; stopping waits for it.
+const dropTimeout = 10 * time.Second
+
 func deploymentScope(name string) string { return "d/" + name }
 
 func runScope(id hlc.ID) string { return "r/" + id.String() }
@@ -219,7 +222,7 @@ func (r *Role) dropScope(scope string) {
 	r.async.Add(1)
 	go func() {
 		defer r.async.Done()
-		ctx, cancel := context.WithTimeout(r.work, 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.work), dropTimeout)
 		defer cancel()
 		if err := r.kvs.DeleteScope(ctx, client.DataSpace, scope); err != nil {
 			r.log.Warn("state of a run was not removed", "scope", scope, "error", err)

@@ -1,0 +1,228 @@
+package agent
+
+import (
+	"context"
+	"maps"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/essa-project/essad/config"
+	"github.com/essa-project/essad/essad/internal/executor"
+	"github.com/essa-project/essad/essad/internal/kvs"
+	"github.com/essa-project/essad/essad/internal/routing"
+	"github.com/essa-project/essad/essad/internal/scheduler"
+	"github.com/essa-project/essad/essad/internal/supervisor"
+	"github.com/essa-project/essad/sdk/engine"
+	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
+	"github.com/essa-project/essad/sdk/status"
+	"github.com/essa-project/essad/sdk/topic"
+	"github.com/essa-project/essad/sdk/transport"
+	"github.com/essa-project/essad/sdk/transport/local"
+)
+
+func (a *Agent) startRouting(ctx context.Context) error {
+	s, ready := a.bus.Open(), make(chan struct{})
+	r, err := routing.New(routing.Options{
+		ID: a.cfg.Node.Name, Session: s, Logger: a.log.Named("routing"), OnReady: func() { close(ready) },
+	})
+	if err != nil {
+		return err
+	}
+	a.routing = r
+	return a.startRole(ctx, "routing", r, ready, s)
+}
+
+func (a *Agent) startKVS(ctx context.Context) error {
+	c := a.cfg.KVS
+	store, err := a.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	if store != nil {
+		a.push("store", func(context.Context) error { return store.Close() })
+	}
+	s, ready := a.bus.Open(), make(chan struct{})
+	r, err := kvs.New(kvs.Options{
+		Node: a.cfg.Node.Name, Session: s, Store: store, Logger: a.log.Named("kvs"), OnReady: func() { close(ready) },
+		Shards: c.Shards, Durability: c.Durability, Memory: int64(c.Memory),
+		MaxKey: int(c.MaxKey), MaxValue: int(c.MaxValue), WriteBuffer: int64(c.WriteBuffer),
+		CacheLease: c.CacheLease.Std(), TombstoneGrace: c.TombstoneGrace.Std(), MaxClockSkew: c.MaxClockSkew.Std(),
+		MaxWatches: c.MaxWatches, Drain: a.cfg.Node.ShutdownTimeout.Std() / 2,
+	})
+	if err != nil {
+		return err
+	}
+	a.kvs = r
+	return a.startRole(ctx, "kvs", r, ready, s)
+}
+
+func (a *Agent) startExecutor(ctx context.Context) error {
+	c := a.cfg.Executor
+	s, ready := a.bus.Open(), make(chan struct{})
+	r, err := executor.New(executor.Options{
+		ID: a.cfg.Node.Name, Session: s, Logger: a.log.Named("executor"), OnReady: func() { close(ready) },
+		Engines: a.startEngines, Capacity: c.Capacity, Limits: limits(c.Limits), LogRing: int64(c.Logs.Ring),
+		OutputWait: c.OutputWait.Std(), Drain: c.Drain.Std(),
+	})
+	if err != nil {
+		return err
+	}
+	a.executor = r
+	return a.startRole(ctx, "executor", r, ready, s)
+}
+
+func limits(l config.ExecutorLimits) engine.Limits {
+	return engine.Limits{
+		Memory: int64(l.Memory), WallTime: l.WallTime.Std(), CallDepth: l.CallDepth, HostCalls: l.HostCalls,
+		Args: int64(l.Args), Result: int64(l.Result), Log: int64(l.Log), LogLine: int64(l.LogLine),
+		Handles: l.Handles, Stack: l.Stack,
+	}
+}
+
+// startEngines starts the engine plugins that the executor uses, the preferred one first.
+func (a *Agent) startEngines(ctx context.Context, b engine.Border) ([]executor.Engine, error) {
+	c := a.cfg.Executor
+	var out []executor.Engine
+	for _, name := range c.Engines {
+		p := a.cfg.Engines[name]
+		e, err := a.plugins.Engine(ctx, supervisor.EngineSpec{
+			Name: name, Path: p.Path, SHA256: p.SHA256, Env: environ(p.Env), Border: b,
+			Settings: engineSettings(c, p, a.folders.engineCache(name)), KillAfter: c.StopGrace.Std(),
+		})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, executor.Engine{Name: name, Engine: e, State: func() string { return a.pluginState(name) }})
+	}
+	return out, nil
+}
+
+func (a *Agent) startScheduler(ctx context.Context) error {
+	c := a.cfg.Scheduler
+	s, ready := a.bus.Open(), make(chan struct{})
+	r, err := scheduler.New(scheduler.Options{
+		ID: a.cfg.Node.Name, Session: s, Logger: a.log.Named("scheduler"), OnReady: func() { close(ready) },
+		Timeout: c.Call.Timeout.Std(), Attempts: c.Call.Attempts, Queue: c.Call.Queue, MaxArgs: int64(c.Call.MaxArgs), MaxModule: int64(c.MaxModule),
+		Completed: c.Completed.Calls, CompletedBytes: int64(c.Completed.Bytes), CompletedFor: c.Completed.For.Std(),
+		Async: c.Async.Queue, ResultTTL: c.Async.ResultTTL.Std(), HotModules: c.HotModules,
+		Drain: a.cfg.Node.ShutdownTimeout.Std() / 2,
+	})
+	if err != nil {
+		return err
+	}
+	a.scheduler = r
+	return a.startRole(ctx, "scheduler", r, ready, s)
+}
+
+// startNode answers for the daemon as a whole.
+func (a *Agent) startNode(context.Context) error {
+	s := a.bus.Open()
+	a.push("node", func(context.Context) error { return s.Close() })
+	if a.kvs != nil {
+		if _, err := s.Token(topic.Default.Alive("kvs", a.cfg.Node.Name)); err != nil {
+			return err
+		}
+	}
+	key := topic.Default.Admin("node", "status")
+	_, err := s.Queryable(key, transport.QueryableOptions{}, func(q transport.Query) {
+		raw, err := proto.Marshal(a.status(q.Context()))
+		if err != nil {
+			_ = transport.ReplyStatus(q, status.Errorf(status.Internal, "node: encode the status: %v", err))
+			return
+		}
+		_ = q.Reply(key, raw, transport.ReplyOptions{})
+	})
+	return err
+}
+
+func (a *Agent) status(ctx context.Context) *essav1.NodeStatus {
+	n := &essav1.NodeStatus{
+		Node: a.cfg.Node.Name, Version: Version, StartedUnixNano: a.started.UnixNano(), Roles: a.roles(), Pid: hostPID(),
+	}
+	for _, p := range a.plugins.Status() {
+		n.Plugins = append(n.Plugins, &essav1.PluginStatus{
+			Name: p.Name, Kind: p.Kind, State: p.State.String(), Pid: int32(p.PID), Restarts: int32(p.Restarts),
+			LastError: p.LastError, Version: p.Version,
+		})
+	}
+	if a.executor != nil {
+		n.Executor = a.executor.Info()
+	}
+	if a.scheduler != nil {
+		n.Scheduler = a.scheduler.Status()
+	}
+	if a.kvs != nil {
+		st := a.kvs.Stats(ctx)
+		n.Kvs = &essav1.KVSStatus{
+			Keys: st.Keys, MemoryBytes: st.MemoryBytes, Gets: st.Gets, Puts: st.Puts, Hits: st.Hits, Misses: st.Misses,
+			DiskBytes: st.DiskBytes, Store: a.cfg.KVS.Store, Durability: a.cfg.KVS.Durability,
+		}
+	}
+	return n
+}
+
+func (a *Agent) pluginState(name string) string {
+	for _, p := range a.plugins.Status() {
+		if p.Name == name {
+			return p.State.String()
+		}
+	}
+	return "unknown"
+}
+
+// startSocket lets clients in, last of all.
+func (a *Agent) startSocket(ctx context.Context) error {
+	n := a.cfg.Node
+	ln, err := local.Listen(n.Socket, os.FileMode(n.SocketMode))
+	if err != nil {
+		return err
+	}
+	sctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() {
+		done <- local.Serve(sctx, ln, func() transport.Session { return a.bus.Open() }, local.Options{Allow: local.ClientPolicy})
+	}()
+	a.push("socket", func(ctx context.Context) error {
+		cancel()
+		select {
+		case err := <-done:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	return nil
+}
+
+// Reload takes over what of a new configuration can change in a running daemon, and says what cannot.
+func (a *Agent) Reload(next *config.Config) {
+	start := time.Now()
+	for _, c := range config.Diff(a.cfg, next) {
+		if !c.Live {
+			a.log.Warn("changed key needs a restart", "key", c.Path, "running", c.Old, "configured", c.New)
+		}
+	}
+	a.log.SetLevel(hclog.LevelFromString(next.Log.Level))
+	if a.executor != nil && next.Executor != nil {
+		a.executor.SetLimits(limits(next.Executor.Limits))
+	}
+	if a.scheduler != nil && next.Scheduler != nil {
+		a.scheduler.SetCallDefaults(next.Scheduler.Call.Timeout.Std(), next.Scheduler.Call.Attempts)
+	}
+	a.log.Info("configuration reloaded", "took", time.Since(start).Round(time.Millisecond))
+}
+
+// engineSettings are what the executor's configuration says of its engines, under the names that sdk/engine/runtime gives
+// them, and over them what the engine's own block says.
+func engineSettings(c *config.Executor, p config.Plugin, cacheDir string) map[string]string {
+	out := map[string]string{
+		"cache_dir": cacheDir, "workers": strconv.Itoa(c.Workers), "queue": strconv.Itoa(c.Capacity),
+		"memory": c.Memory.String(), "module_cache": c.ModuleCache.String(), "cache_bytes": c.Cache.Bytes.String(),
+	}
+	maps.Copy(out, pluginSettings(p.Settings))
+	return out
+}

@@ -1,0 +1,318 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+// The floor of a call is a chain of bare processes with nothing in them but sockets and the engine: client -> forwarder ->
+// engine, frames of length and id, a goroutine per request, writes combined while one is under way.
+
+// mux is one connection of the chain.
+type mux struct {
+	c  net.Conn
+	mu sync.Mutex
+	// writing and the two buffers are the combining writer.
+	writing    bool
+	buf, spare []byte
+
+	pend struct {
+		sync.Mutex
+		slots []*pending
+		free  []uint64
+	}
+}
+
+type pending struct {
+	resp []byte
+	done chan struct{}
+}
+
+func (m *mux) send(id uint64, p []byte) {
+	m.mu.Lock()
+	m.buf = binary.LittleEndian.AppendUint32(m.buf, uint32(len(p)))
+	m.buf = binary.LittleEndian.AppendUint64(m.buf, id)
+	m.buf = append(m.buf, p...)
+	if m.writing {
+		m.mu.Unlock()
+		return
+	}
+	m.writing = true
+	for len(m.buf) > 0 {
+		b := m.buf
+		m.buf = m.spare[:0]
+		m.mu.Unlock()
+		_, _ = m.c.Write(b) // the reader sees the end
+		m.mu.Lock()
+		m.spare = b
+	}
+	m.writing = false
+	m.mu.Unlock()
+}
+
+func (m *mux) call(p []byte) []byte {
+	m.pend.Lock()
+	var id uint64
+	if n := len(m.pend.free); n > 0 {
+		id = m.pend.free[n-1]
+		m.pend.free = m.pend.free[:n-1]
+	} else {
+		id = uint64(len(m.pend.slots))
+		m.pend.slots = append(m.pend.slots, &pending{done: make(chan struct{}, 1)})
+	}
+	s := m.pend.slots[id]
+	m.pend.Unlock()
+	m.send(id, p)
+	<-s.done
+	r := s.resp
+	m.pend.Lock()
+	m.pend.free = append(m.pend.free, id)
+	m.pend.Unlock()
+	return r
+}
+
+// read reads frames until the end and hands each to f.
+func (m *mux) read(f func(id uint64, p []byte)) {
+	r := bufio.NewReaderSize(m.c, 256<<10)
+	var h [12]byte
+	for {
+		if _, err := io.ReadFull(r, h[:]); err != nil {
+			return
+		}
+		p := make([]byte, binary.LittleEndian.Uint32(h[:]))
+		if _, err := io.ReadFull(r, p); err != nil {
+			return
+		}
+		f(binary.LittleEndian.Uint64(h[4:]), p)
+	}
+}
+
+func (m *mux) readReplies() {
+	m.read(func(id uint64, p []byte) {
+		m.pend.Lock()
+		s := m.pend.slots[id]
+		m.pend.Unlock()
+		s.resp = p
+		s.done <- struct{}{}
+	})
+}
+
+// serve answers each request on a goroutine of its own.
+func serve(socket string, h func([]byte) []byte) error {
+	ln, err := net.Listen("unix", socket)
+	if err != nil {
+		return err
+	}
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return err
+		}
+		m := &mux{c: c}
+		go m.read(func(id uint64, p []byte) { go func() { m.send(id, h(p)) }() })
+	}
+}
+
+func dialMux(socket string) (*mux, error) {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		c, err := net.Dial("unix", socket)
+		if err == nil {
+			m := &mux{c: c}
+			go m.readReplies()
+			return m, nil
+		}
+		if time.Now().After(end) {
+			return nil, err
+		}
+	}
+}
+
+// floorProcess is what this program does as a part of a floor. It ends when its standard input does.
+func floorProcess(args []string) error {
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	switch args[0] {
+	case "echo":
+		return serve(args[1], func(p []byte) []byte { return p })
+	case "forward":
+		to, err := dialMux(args[2])
+		if err != nil {
+			return err
+		}
+		return serve(args[1], to.call)
+	case "engine":
+		e, err := newBareEngine(args[2])
+		if err != nil {
+			return err
+		}
+		return serve(args[1], func(p []byte) []byte { return e.call(args[3], p) })
+	}
+	return fmt.Errorf("unknown floor %q", args[0])
+}
+
+// floorChain starts the processes of a chain and connects to its first.
+type floorChain struct {
+	mux   *mux
+	procs []*exec.Cmd
+	pipes []io.Closer
+}
+
+var floorSeq int
+
+func (b *bench) startFloor(wasm, export string) (*floorChain, error) {
+	floorSeq++
+	sock := func(name string) string {
+		return filepath.Join(os.TempDir(), "essad-bench-"+strconv.Itoa(os.Getpid())+"-"+strconv.Itoa(floorSeq)+name)
+	}
+	c := &floorChain{}
+	for _, args := range [][]string{
+		{"floor", "engine", sock("e"), wasm, export},
+		{"floor", "forward", sock("f"), sock("e")},
+	} {
+		if err := c.start(args...); err != nil {
+			c.close()
+			return nil, err
+		}
+	}
+	m, err := dialMux(sock("f"))
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	c.mux = m
+	return c, nil
+}
+
+func (c *floorChain) start(args ...string) error {
+	cmd := exec.Command(os.Args[0], args...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	c.procs, c.pipes = append(c.procs, cmd), append(c.pipes, in)
+	return nil
+}
+
+func (c *floorChain) close() {
+	for i, p := range c.procs {
+		_ = c.pipes[i].Close()
+		_ = p.Wait()
+	}
+}
+
+// bareEngine is wazero with a clean instance for each call and nothing else: no limits, no admission, no state.
+type bareEngine struct {
+	rt   wazero.Runtime
+	mod  wazero.CompiledModule
+	conf wazero.ModuleConfig
+	init bool
+}
+
+type bareCall struct{ args, result []byte }
+
+type bareKey struct{}
+
+func newBareEngine(path string) (*bareEngine, error) {
+	ctx := context.Background()
+	wasm, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	e := &bareEngine{rt: wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler())}
+	if e.mod, err = e.rt.CompileModule(ctx, wasm); err != nil {
+		return nil, err
+	}
+	if err := e.imports(ctx); err != nil {
+		return nil, err
+	}
+	_, e.init = e.mod.ExportedFunctions()["_initialize"]
+	e.conf = wazero.NewModuleConfig().WithName("").WithStartFunctions().WithSysWalltime().WithSysNanotime()
+	return e, nil
+}
+
+// imports gives the module what it imports: the arguments and the result for real, of the rest functions that answer 0.
+func (e *bareEngine) imports(ctx context.Context) error {
+	builders := map[string]wazero.HostModuleBuilder{}
+	for _, f := range e.mod.ImportedFunctions() {
+		mod, name, _ := f.Import()
+		b := builders[mod]
+		if b == nil {
+			b = e.rt.NewHostModuleBuilder(mod)
+			builders[mod] = b
+		}
+		var fn api.GoModuleFunc = func(_ context.Context, _ api.Module, stack []uint64) {
+			if len(stack) > 0 {
+				stack[0] = 0
+			}
+		}
+		switch name {
+		case "essa_get_args":
+			fn = func(ctx context.Context, m api.Module, stack []uint64) {
+				m.Memory().Write(uint32(stack[0]), ctx.Value(bareKey{}).(*bareCall).args)
+				stack[0] = 0
+			}
+		case "essa_set_result":
+			fn = func(ctx context.Context, m api.Module, stack []uint64) {
+				p, _ := m.Memory().Read(uint32(stack[0]), uint32(stack[1]))
+				ctx.Value(bareKey{}).(*bareCall).result = append([]byte(nil), p...)
+				stack[0] = 0
+			}
+		}
+		if out, ok := map[string]int{"essa_get_lattice_len": 2, "essa_get_lattice_data": 4}[name]; ok {
+			fn = func(_ context.Context, m api.Module, stack []uint64) {
+				m.Memory().WriteUint32Le(uint32(stack[out]), 64)
+				stack[0] = 0
+			}
+		}
+		b.NewFunctionBuilder().WithGoModuleFunction(fn, f.ParamTypes(), f.ResultTypes()).Export(name)
+	}
+	for _, b := range builders {
+		if _, err := b.Instantiate(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *bareEngine) call(export string, args []byte) []byte {
+	c := &bareCall{args: args}
+	ctx := context.WithValue(context.Background(), bareKey{}, c)
+	m, err := e.rt.InstantiateModule(ctx, e.mod, e.conf)
+	if err != nil {
+		return []byte(err.Error())
+	}
+	defer m.Close(ctx)
+	if e.init {
+		if _, err := m.ExportedFunction("_initialize").Call(ctx); err != nil {
+			return []byte(err.Error())
+		}
+	}
+	f := m.ExportedFunction(export)
+	if f == nil {
+		return []byte(errors.New("no export " + export).Error())
+	}
+	if _, err := f.Call(ctx, uint64(len(args))); err != nil {
+		return []byte(err.Error())
+	}
+	return c.result
+}

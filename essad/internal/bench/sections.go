@@ -1,0 +1,424 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/essa-project/essad/sdk/bincode"
+	"github.com/essa-project/essad/sdk/client"
+)
+
+const wrapper = "__essa_wrapper__"
+
+// layout names the processes between which a call travels: client, daemon (scheduler and executor in it), engine.
+const layout = "client|daemon|engine, fresh instance"
+
+func (b *bench) guests() map[string]string {
+	return map[string]string{
+		"C":  filepath.Join("examples", "splitter", "splitter.wasm"),
+		"Go": filepath.Join(b.bin, "guests", "bench-go.wasm"),
+	}
+}
+
+// idle: what a daemon costs that nobody uses.
+func (b *bench) idle(ctx context.Context) error {
+	d, err := b.daemon(ctx, "")
+	if err != nil {
+		return err
+	}
+	d.stop()
+	var best time.Duration
+	for range 5 { // again, now that the folder is there and the programs are in memory
+		if d, err = b.daemon(ctx, d.dir); err != nil {
+			return err
+		}
+		if best == 0 || d.ready < best {
+			best = d.ready
+		}
+		d.stop()
+	}
+	if d, err = b.daemon(ctx, d.dir); err != nil {
+		return err
+	}
+	defer d.stop()
+	b.add("idle: ready after start", float64(best.Milliseconds()), "ms", "lower", 0, 150)
+	time.Sleep(2 * time.Second)
+	b.add("idle: memory, daemon and plugins (PSS)", d.pss(), "MiB", "lower", 0, 100)
+	const watch = 5 * time.Second
+	before := d.cpu()
+	time.Sleep(watch)
+	b.add("idle: processor", 100*(d.cpu()-before).Seconds()/watch.Seconds(), "% of a core", "lower", 0, 1)
+	return nil
+}
+
+// calls: the whole way of a warm call, beside a bare chain with the same guest and the same instantiation.
+func (b *bench) calls(ctx context.Context) error {
+	d, err := b.daemon(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer d.stop()
+	for _, g := range []string{"C", "Go"} {
+		if err := b.callsOf(ctx, d, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) callsOf(ctx context.Context, d *daemon, g string) error {
+	file := b.guests()[g]
+	name := "bench-" + map[string]string{"C": "c", "Go": "go"}[g]
+	if err := d.deploy(ctx, name, file); err != nil {
+		return err
+	}
+	chain, err := b.startFloor(file, wrapper+"noop")
+	if err != nil {
+		return err
+	}
+	defer chain.close()
+	product := func(int) error {
+		_, err := d.client.Call(ctx, name, "noop", nil, client.CallOptions{})
+		return err
+	}
+	floor := func(int) error { chain.mux.call(nil); return nil }
+	for _, clients := range []int{1, 8, 64} {
+		p, f, err := alternate(ctx, clients, 3*b.duration, product, floor)
+		if err != nil {
+			return err
+		}
+		title := fmt.Sprintf("call: %s guest, %s, %d clients", g, layout, clients)
+		t50, tRate := 0.0, 0.0
+		if clients == 1 {
+			t50 = 1.5
+		}
+		if clients == 64 {
+			tRate = 0.7
+		}
+		b.add(title+", p50", p.p50, "us", "lower", f.p50, t50)
+		b.add(title+", p99", p.p99, "us", "lower", f.p99, 0)
+		b.add(title+", calls", p.perSecond, "1/s", "higher", f.perSecond, tRate)
+	}
+	return nil
+}
+
+// cold: a module's first call: not compiled yet, and compiled but not loaded.
+func (b *bench) cold(ctx context.Context) error {
+	for _, g := range []string{"C", "Go"} {
+		d, err := b.daemon(ctx, "")
+		if err != nil {
+			return err
+		}
+		file := b.guests()[g]
+		begin := time.Now()
+		if err := d.deploy(ctx, "cold", file); err != nil {
+			d.stop()
+			return err
+		}
+		b.add(fmt.Sprintf("cold: %s guest, deploy with compilation", g), ms(time.Since(begin)), "ms", "lower", 0, 0)
+		d.stop()
+		if d, err = b.daemon(ctx, d.dir); err != nil {
+			return err
+		}
+		begin = time.Now()
+		_, err = d.client.Call(ctx, "cold", "noop", nil, client.CallOptions{})
+		took := time.Since(begin)
+		d.stop()
+		if err != nil {
+			return err
+		}
+		b.add(fmt.Sprintf("cold: %s guest, first call after a restart, code on disk", g), ms(took), "ms", "lower", 0, 0)
+	}
+	return nil
+}
+
+func ms(d time.Duration) float64 { return d.Seconds() * 1e3 }
+
+// inGuest: what functions pay for calls and state from inside, per operation, beside bare host calls of the same guest.
+func (b *bench) inGuest(ctx context.Context) error {
+	d, err := b.daemon(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer d.stop()
+	for _, g := range []string{"C", "Go"} {
+		if err := b.inGuestOf(ctx, d, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) inGuestOf(ctx context.Context, d *daemon, g string) error {
+	name, file := "in-guest", b.guests()[g]
+	if err := d.deploy(ctx, name, file); err != nil {
+		return err
+	}
+	perOp := func(function string, n int, args []byte) (float64, error) {
+		run := func(n int) (time.Duration, error) {
+			a := bincode.AppendUint64(append([]byte(nil), args...), uint64(n))
+			begin := time.Now()
+			_, err := d.client.Call(ctx, name, function, a, client.CallOptions{})
+			return time.Since(begin), err
+		}
+		return difference(n, run)
+	}
+	nested, err := perOp("nested_many", 2000, nil)
+	if err != nil {
+		return err
+	}
+	target := 0.0
+	if g == "C" {
+		target = 40
+	}
+	b.add(fmt.Sprintf("guest: nested call in the same engine, %s guest, fresh instance", g), nested, "us", "lower", 0, target)
+
+	key := bincode.AppendString(nil, "k")
+	put, err := perOp("write_lww", 500, bincode.AppendUint64(append([]byte(nil), key...), 64))
+	if err != nil {
+		return err
+	}
+	b.add(fmt.Sprintf("guest: put of 64 B, acknowledged as configured (sync), %s guest", g), put, "us", "lower", 0, 0)
+	read, err := perOp("read_cached", 200_000, key)
+	if err != nil {
+		return err
+	}
+	bare, err := newBareEngine(file)
+	if err != nil {
+		return err
+	}
+	two, err := difference(200_000, func(n int) (time.Duration, error) {
+		begin := time.Now()
+		bare.call(wrapper+"read_cached", bincode.AppendUint64(append([]byte(nil), key...), uint64(n)))
+		return time.Since(begin), nil
+	})
+	if err != nil {
+		return err
+	}
+	b.add(fmt.Sprintf("guest: cached read (len and data), %s guest", g), read, "us", "lower", two, 0)
+	b.add(fmt.Sprintf("guest: cached read over two bare host calls, %s guest", g), read-two, "us", "lower", 0, 1)
+	return nil
+}
+
+// difference returns the microseconds of one operation: of n more of them in one call, so that what the call itself costs
+// drops out. The least of five is taken: noise only ever adds.
+func difference(n int, run func(n int) (time.Duration, error)) (float64, error) {
+	least := func(n int) (time.Duration, error) {
+		best := time.Duration(0)
+		for range 5 {
+			d, err := run(n)
+			if err != nil {
+				return 0, err
+			}
+			if best == 0 || d < best {
+				best = d
+			}
+		}
+		return best, nil
+	}
+	few, err := least(n / 10)
+	if err != nil {
+		return 0, err
+	}
+	many, err := least(n)
+	if err != nil {
+		return 0, err
+	}
+	return float64(many-few) / 1e3 / float64(n-n/10), nil
+}
+
+// recursion: a tree of nested calls with many leaves.
+func (b *bench) recursion(ctx context.Context) error {
+	d, err := b.daemon(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer d.stop()
+	leaves := uint64(4096)
+	if b.short {
+		leaves = 256
+	}
+	for _, g := range []string{"C", "Go"} {
+		name := "split-" + map[string]string{"C": "c", "Go": "go"}[g]
+		if err := d.deploy(ctx, name, b.guests()[g]); err != nil {
+			return err
+		}
+		args := bincode.AppendUint64(bincode.AppendUint64(nil, 0), leaves)
+		cctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+		begin := time.Now()
+		res, err := d.client.Call(cctx, name, "split", args, client.CallOptions{})
+		cancel()
+		if err != nil {
+			return fmt.Errorf("%s guest: %w", g, err)
+		}
+		if len(res.Value) < 12 || binary.LittleEndian.Uint64(res.Value[4:]) != leaves {
+			return fmt.Errorf("%s guest: wrong result %x", g, res.Value)
+		}
+		target := 0.0
+		if g == "C" && !b.short {
+			target = 2
+		}
+		b.add(fmt.Sprintf("recursion: %d leaves, %s guest, one node", leaves, g), time.Since(begin).Seconds(), "s", "lower", 0, target)
+		b.add(fmt.Sprintf("recursion: memory after it, %s guest (PSS)", g), d.pss(), "MiB", "lower", 0, 0)
+	}
+	return nil
+}
+
+// kvs: gets and puts by a client over the socket.
+func (b *bench) kvs(ctx context.Context) error {
+	d, err := b.daemon(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer d.stop()
+	echo := &floorChain{}
+	defer echo.close()
+	sock := filepath.Join(os.TempDir(), fmt.Sprintf("essad-bench-%d-echo", os.Getpid()))
+	if err := echo.start("floor", "echo", sock); err != nil {
+		return err
+	}
+	m, err := dialMux(sock)
+	if err != nil {
+		return err
+	}
+	value := noise(1024)
+	floor := func(int) error { m.call(value); return nil }
+	const keys = 10_000
+	for i := range keys {
+		if _, err := d.kvs.Set(ctx, client.UserSpace, "", key(i), value, client.PutOptions{Durability: client.MemoryDurability}); err != nil {
+			return err
+		}
+	}
+	for _, op := range []struct {
+		name string
+		d    client.Durability
+		put  bool
+	}{
+		{"get", 0, false},
+		{"put, memory", client.MemoryDurability, true},
+		{"put, batched", client.BatchedDurability, true},
+		{"put, sync", client.SyncDurability, true},
+	} {
+		for _, clients := range []int{1, 64} {
+			p, f, err := alternate(ctx, clients, 3*b.duration, func(int) error {
+				k := key(rand.IntN(keys))
+				if op.put {
+					_, err := d.kvs.Set(ctx, client.UserSpace, "", k, value, client.PutOptions{Durability: op.d})
+					return err
+				}
+				_, _, err := d.kvs.Data(ctx, client.UserSpace, "", k)
+				return err
+			}, floor)
+			if err != nil {
+				return err
+			}
+			title := fmt.Sprintf("kvs: %s, 1 KiB, client|daemon|store, %d clients; floor: bare socket echo", op.name, clients)
+			b.add(title+", p50", p.p50, "us", "lower", f.p50, 0)
+			b.add(title+", ops", p.perSecond, "1/s", "higher", f.perSecond, 0)
+		}
+	}
+	return nil
+}
+
+func key(i int) []byte { return fmt.Appendf(nil, "bench/%08d", i) }
+
+// noise returns bytes that do not compress.
+func noise(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(rand.Uint32())
+	}
+	return b
+}
+
+// durable: synced puts from 64 writers in this one process, beside a log with nothing but group commit.
+func (b *bench) durable(ctx context.Context) error {
+	d, err := b.daemon(ctx, "")
+	if err != nil {
+		return err
+	}
+	defer d.stop()
+	log, err := newRawLog(b.dir)
+	if err != nil {
+		return err
+	}
+	defer log.close()
+	value := noise(1024)
+	floor := func(int) error { return log.put(value) }
+	var mu sync.Mutex
+	next := 0
+	fresh := func(int) error {
+		mu.Lock()
+		next++
+		k := key(next)
+		mu.Unlock()
+		_, err := d.kvs.Set(ctx, client.UserSpace, "", k, value, client.PutOptions{Durability: client.SyncDurability})
+		return err
+	}
+	p, f, err := alternate(ctx, 64, 6*b.duration, fresh, floor)
+	if err != nil {
+		return err
+	}
+	b.add("durable: put of 1 KiB, 64 writers, new keys; floor: raw group-commit log", p.perSecond, "1/s", "higher", f.perSecond, 0.7)
+	existing := func(int) error {
+		_, err := d.kvs.Set(ctx, client.UserSpace, "", key(1+rand.IntN(1000)), value, client.PutOptions{Durability: client.SyncDurability})
+		return err
+	}
+	if p, f, err = alternate(ctx, 64, 6*b.duration, existing, floor); err != nil {
+		return err
+	}
+	b.add("durable: put of 1 KiB, 64 writers, existing keys; floor: raw group-commit log", p.perSecond, "1/s", "higher", f.perSecond, 0.7)
+	return nil
+}
+
+// restart: from kill -9 with many keys to the first answered read.
+func (b *bench) restart(ctx context.Context) error {
+	d, err := b.daemon(ctx, "")
+	if err != nil {
+		return err
+	}
+	keys := 1_000_000
+	if b.short {
+		keys = 20_000
+	}
+	value := noise(1024)
+	const batch = 500
+	for from := 0; from < keys; from += batch {
+		ops := make([]client.Op, 0, batch)
+		for i := from; i < min(from+batch, keys); i++ {
+			ops = append(ops, client.Op{Kind: client.OpPut, Key: key(i), Value: value, Stamp: true})
+		}
+		res, err := d.kvs.Do(ctx, client.UserSpace, "", client.SyncDurability, ops)
+		if err != nil {
+			d.stop()
+			return err
+		}
+		for _, r := range res {
+			if r.Err != nil {
+				d.stop()
+				return r.Err
+			}
+		}
+	}
+	d.kill()
+	begin := time.Now()
+	if d, err = b.daemon(ctx, d.dir); err != nil {
+		return err
+	}
+	defer d.stop()
+	if _, _, err := d.kvs.Data(ctx, client.UserSpace, "", key(keys-1)); err != nil {
+		return err
+	}
+	target := 1.5
+	if b.short {
+		target = 0
+	}
+	b.add(fmt.Sprintf("restart: kill -9 to first read, %d keys of 1 KiB", keys), time.Since(begin).Seconds(), "s", "lower", 0, target)
+	return nil
+}

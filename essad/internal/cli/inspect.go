@@ -1,0 +1,197 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/essa-project/essad/essad/internal/agent"
+	"github.com/essa-project/essad/sdk/client"
+	"github.com/essa-project/essad/sdk/hlc"
+	"github.com/essa-project/essad/sdk/transport"
+)
+
+func (a *app) psCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ps",
+		Short: "List the calls and runs in flight",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withClient(cmd.Context(), func(c *client.Client, _ transport.Session) error {
+				ps, err := c.Processes(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if a.output == "json" {
+					return a.printJSON(ps)
+				}
+				w := a.table("ID", "KIND", "DEPLOYMENT", "FUNCTION", "STATE", "EXECUTOR", "STARTED", "ATTEMPTS")
+				for _, p := range ps {
+					row(w, idText(p.Id), p.Kind, dash(p.Deployment), dash(p.Function), p.State, dash(p.Executor), age(p.StartedUnixNano), p.Attempts)
+				}
+				return w.Flush()
+			})
+		},
+	}
+}
+
+func idText(b []byte) string {
+	if len(b) != len(hlc.ID{}) {
+		return "-"
+	}
+	return hlc.ID(b).String()
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func (a *app) statusCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show the daemons, their roles and how they fare",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withNodes(cmd.Context(), func(nodes []*client.NodeStatus) error {
+				if a.output == "json" {
+					return a.printJSON(nodes)
+				}
+				for _, n := range nodes {
+					a.printNode(n)
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func (a *app) withNodes(ctx context.Context, f func([]*client.NodeStatus) error) error {
+	return a.withClient(ctx, func(c *client.Client, _ transport.Session) error {
+		nodes, err := c.Nodes(ctx)
+		if err != nil {
+			return err
+		}
+		return f(nodes)
+	})
+}
+
+func (a *app) printNode(n *client.NodeStatus) {
+	fmt.Fprintf(a.out, "node %s  version %s  pid %d  started %s\n", n.Node, n.Version, n.Pid, age(n.StartedUnixNano))
+	fmt.Fprintf(a.out, "  roles      %s\n", strings.Join(n.Roles, ", "))
+	if s := n.Scheduler; s != nil {
+		fmt.Fprintf(a.out, "  scheduler  %d in flight, %d queued; %d calls, %d failed, %d retried; executors: %s\n",
+			s.InFlight, s.Queued, s.Calls, s.Failed, s.Retried, dash(strings.Join(s.Executors, ", ")))
+	}
+	if e := n.Executor; e != nil {
+		fmt.Fprintf(a.out, "  executor   %d of %d calls, %d modules ready\n", e.InFlight, e.Slots, len(e.Modules))
+	}
+	if k := n.Kvs; k != nil {
+		fmt.Fprintf(a.out, "  kvs        %d keys, %d KiB in memory, %d KiB on disk; %d gets (%d hits), %d puts; store %s, durability %s\n",
+			k.Keys, k.MemoryBytes>>10, k.DiskBytes>>10, k.Gets, k.Hits, k.Puts, dash(k.Store), k.Durability)
+	}
+	for _, p := range n.Plugins {
+		fmt.Fprintf(a.out, "  plugin     %s (%s) %s, pid %d, %d restarts%s\n", p.Name, p.Kind, p.State, p.Pid, p.Restarts, lastError(p.LastError))
+	}
+}
+
+func lastError(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "; last error: " + s
+}
+
+func (a *app) pluginsCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "plugins",
+		Short: "List the engine and storage plugins of every daemon",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withNodes(cmd.Context(), func(nodes []*client.NodeStatus) error {
+				if a.output == "json" {
+					byNode := map[string]any{}
+					for _, n := range nodes {
+						byNode[n.Node] = n.Plugins
+					}
+					return a.printJSON(byNode)
+				}
+				w := a.table("NODE", "PLUGIN", "KIND", "VERSION", "STATE", "PID", "RESTARTS", "LAST ERROR")
+				for _, n := range nodes {
+					for _, p := range n.Plugins {
+						row(w, n.Node, p.Name, p.Kind, dash(p.Version), p.State, p.Pid, p.Restarts, dash(p.LastError))
+					}
+				}
+				return w.Flush()
+			})
+		},
+	}
+}
+
+func (a *app) logsCmd() *cobra.Command {
+	var (
+		follow bool
+		bytes  int64
+	)
+	cmd := &cobra.Command{
+		Use:   "logs DEPLOYMENT",
+		Short: "Show what a deployment's functions wrote",
+		Long: `Show what a deployment's functions wrote to standard output and standard error. Each executor keeps the newest
+executor.log_ring bytes per deployment. A follower that is too slow misses lines; it never slows a function down.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withClient(cmd.Context(), func(c *client.Client, _ transport.Session) error {
+				recs, err := c.Logs(cmd.Context(), args[0], bytes)
+				if err != nil {
+					return err
+				}
+				for _, r := range recs {
+					a.printRecord(r)
+				}
+				if !follow {
+					return nil
+				}
+				return c.FollowLogs(cmd.Context(), args[0], a.printRecord)
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what is written from now on, until interrupted")
+	cmd.Flags().Int64Var(&bytes, "bytes", 64<<10, "how much of the past to show, per executor")
+	return cmd
+}
+
+func (a *app) printRecord(r *client.LogRecord) {
+	if a.output == "json" {
+		_ = json.NewEncoder(a.out).Encode(map[string]any{
+			"time": time.Unix(0, r.TimeUnixNano).UTC(), "call": idText(r.Call), "stream": r.Stream, "line": string(r.Line), "executor": r.Executor,
+		})
+		return
+	}
+	mark := " "
+	if r.Stream == 2 {
+		mark = "!"
+	}
+	fmt.Fprintf(a.out, "%s %.8s %s %s\n", time.Unix(0, r.TimeUnixNano).UTC().Format("15:04:05.000"), idText(r.Call), mark, strings.TrimRight(string(r.Line), "\n"))
+}
+
+func (a *app) versionCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if a.output == "json" {
+				return a.printJSON(map[string]string{"version": agent.Version, "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+			}
+			fmt.Fprintf(a.out, "essad %s (%s, %s/%s)\n", agent.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return nil
+		},
+	}
+}
