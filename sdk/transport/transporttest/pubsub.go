@@ -91,7 +91,7 @@ func number(publisher, n int) []byte {
 }
 
 func testOrder(f *fabric) {
-	const publishers, count = 3, 2000
+	const publishers, count = 3, 1000
 	b := f.session()
 	var next [publishers]atomic.Uint32
 	var total atomic.Int64
@@ -141,7 +141,7 @@ func testPutSizes(f *fabric) {
 // A full queue loses samples sent with Drop, at once and in no other way than by leaving gaps; the sessions count them.
 func testDrop(f *fabric) {
 	a, b := f.session(), f.session()
-	const count = 20000
+	const count = 10000
 	padding := pattern(1 << 10) // so that the queues of operating systems do not hide what is lost
 	release := make(chan struct{})
 	var got []int
@@ -278,7 +278,7 @@ func testBlockEndsWithSubscription(f *fabric) {
 	payload := pattern(64 << 10)
 	var sent atomic.Int64
 	go func() {
-		for range 2000 {
+		for range 500 {
 			if err := a.Put(f.ctx(), "until", payload, block); err != nil {
 				done <- err
 				return
@@ -380,7 +380,7 @@ func testSubscriptionChurn(f *fabric) {
 			}
 		}()
 	}
-	for i := range 300 {
+	for i := range 100 {
 		var closed atomic.Bool
 		got := make(chan struct{}, 1)
 		c := f.subscribe(b, "churn/**", 1+i%3, func(transport.Sample) {
