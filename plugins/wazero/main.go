@@ -3,6 +3,7 @@
 package main
 
 import (
+	"os"
 	"runtime/debug"
 
 	"github.com/essa-project/essad/sdk/engine"
@@ -10,7 +11,13 @@ import (
 	"github.com/essa-project/essad/sdk/plugin"
 )
 
+// compileCommand is the argument with which the plugin starts itself to compile one module.
+const compileCommand = "compile-module"
+
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == compileCommand {
+		os.Exit(runtime.CompileModule(func(dir string) (runtime.Backend, error) { return newBackend(dir) }))
+	}
 	about := plugin.About{Name: "wazero", Version: wazeroVersion(), Settings: []plugin.Setting{
 		{Name: "cache_dir", Type: "string", Doc: "Folder for modules and native code; the daemon names one."},
 	}}
@@ -26,13 +33,20 @@ func open(c plugin.EngineConfig) (engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.CacheDir = c.CacheDir
+	if s.CacheDir = c.CacheDir; s.CacheDir != "" {
+		// Not by name: the file may have been replaced by a newer one meanwhile.
+		s.Compiler = []string{"/proc/self/exe", compileCommand}
+	}
 	s.Log = c.Logger.Warn
 	return newEngine(s, c.Border)
 }
 
 func newEngine(s runtime.Settings, border engine.Border) (engine.Engine, error) {
-	b, err := newBackend(s.CacheDir)
+	native := ""
+	if s.CacheDir != "" {
+		native = runtime.NativeDir(s.CacheDir)
+	}
+	b, err := newBackend(native)
 	if err != nil {
 		return nil, err
 	}

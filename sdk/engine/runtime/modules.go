@@ -154,11 +154,11 @@ func (m *module) steps(c *engine.Call) []step {
 
 // modules holds the compiled modules, the ones used least recently in the end of the order.
 type modules struct {
-	rt      *Runtime
-	imports map[[2]string]string // signature by module and name
-	slots   chan struct{}        // compilations
-	ctx     context.Context
-	stop    context.CancelFunc
+	rt    *Runtime
+	disk  *disk         // nil where nothing is kept on disk
+	slots chan struct{} // compilations
+	ctx   context.Context
+	stop  context.CancelFunc
 
 	mu      sync.Mutex
 	byID    map[string]*module
@@ -176,10 +176,13 @@ type compilation struct {
 }
 
 func newModules(rt *Runtime) (*modules, error) {
-	ms := &modules{rt: rt, imports: map[[2]string]string{}, slots: make(chan struct{}, rt.set.Compiling),
-		byID: map[string]*module{}, order: list.New(), flights: map[string]*compilation{}}
-	for _, i := range Imports() {
-		ms.imports[[2]string{i.Module, i.Name}] = i.signature()
+	ms := &modules{rt: rt, slots: make(chan struct{}, rt.set.Compiling), byID: map[string]*module{}, order: list.New(),
+		flights: map[string]*compilation{}}
+	if rt.set.CacheDir != "" && len(rt.set.Compiler) > 0 {
+		var err error
+		if ms.disk, err = openDisk(rt.set.CacheDir, rt.set.DiskBytes, rt.info, rt.set.Admit, rt.log); err != nil {
+			return nil, err
+		}
 	}
 	ms.ctx, ms.stop = context.WithCancel(context.Background())
 	return ms, nil
@@ -332,23 +335,64 @@ func (ms *modules) make(m engine.Module, open func() (io.ReadCloser, error)) (ma
 	case <-ctx.Done():
 		return nil, status.Safe(status.Errorf(status.Overloaded, "too many modules are being compiled"))
 	}
-	wasm, err := ms.read(m, open)
+	a, cached, err := ms.admitted(ctx, m, open)
 	if err != nil {
 		return nil, err
 	}
-	a, err := admit.Module(wasm, ms.rt.set.Admit)
-	if err != nil {
-		return nil, fmt.Errorf("admit module: %w", err)
+	code, _, err := ms.rt.backend.Compile(ctx, a)
+	if err != nil && cached {
+		// The native code is damaged: the engine checks it.
+		ms.rt.log("cached native code is damaged and is made again", "module", m.SHA256, "error", err)
+		ms.disk.remove(m.SHA256)
+		if a, cached, err = ms.admitted(ctx, m, open); err != nil {
+			return nil, err
+		}
+		code, _, err = ms.rt.backend.Compile(ctx, a)
 	}
-	if err := ms.checkImports(&a.Facts); err != nil {
-		return nil, err
-	}
-	code, cached, err := ms.rt.backend.Compile(ctx, a)
 	if err != nil {
 		return nil, fmt.Errorf("compile module: %w", status.Wrap(status.Invalid, err))
 	}
 	a.Wasm = nil
+	if ms.disk != nil && !cached { // after Compile, which would otherwise make again what was swept away
+		if err := ms.disk.sweep(); err != nil {
+			ms.rt.log("the cache of modules could not be swept", "error", err)
+		}
+	}
 	return newModule(m.SHA256, a, code, cached), nil
+}
+
+// admitted returns an admitted module whose native code is at hand where there is a cache on disk: from it, or after a
+// compiler's process has put it there. cached tells that it was there already.
+func (ms *modules) admitted(ctx context.Context, m engine.Module, open func() (io.ReadCloser, error)) (a *admit.Admitted, cached bool, err error) {
+	if ms.disk != nil {
+		if a := ms.disk.load(m.SHA256); a != nil {
+			return a, true, nil
+		}
+	}
+	wasm, err := ms.read(m, open)
+	if err != nil {
+		return nil, false, err
+	}
+	if ms.disk == nil {
+		a, err = admitModule(wasm, ms.rt.set.Admit)
+		return a, false, err
+	}
+	if err := ms.compileOutside(ctx, m.SHA256, wasm); err != nil {
+		return nil, false, err
+	}
+	if a = ms.disk.load(m.SHA256); a == nil {
+		return nil, false, status.Errorf(status.Internal, "the compiler left nothing in %s for module %s", ms.rt.set.CacheDir, m.SHA256)
+	}
+	return a, false, nil
+}
+
+// admitModule admits a module and checks its imports.
+func admitModule(wasm []byte, o admit.Options) (*admit.Admitted, error) {
+	a, err := admit.Module(wasm, o)
+	if err != nil {
+		return nil, fmt.Errorf("admit module: %w", err)
+	}
+	return a, checkImports(&a.Facts)
 }
 
 // read reads a module's bytes and checks that they are what was named.
@@ -379,11 +423,15 @@ func (ms *modules) read(m engine.Module, open func() (io.ReadCloser, error)) ([]
 }
 
 // checkImports tells of every import that there is not.
-func (ms *modules) checkImports(f *admit.Facts) error {
+func checkImports(f *admit.Facts) error {
+	known := map[[2]string]string{} // signatures
+	for _, i := range Imports() {
+		known[[2]string{i.Module, i.Name}] = i.signature()
+	}
 	var wrong []string
 	for _, i := range f.Imports {
 		name := fmt.Sprintf("%q %q", i.Module, i.Name)
-		switch have, ok := ms.imports[[2]string{i.Module, i.Name}]; {
+		switch have, ok := known[[2]string{i.Module, i.Name}]; {
 		case i.Kind != admit.ExternFunc:
 			wrong = append(wrong, fmt.Sprintf("%s (a %v: only functions can be imported)", name, i.Kind))
 		case !ok:

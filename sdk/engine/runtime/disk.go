@@ -1,0 +1,309 @@
+package runtime
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/gob"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/essa-project/essad/sdk/engine"
+	"github.com/essa-project/essad/sdk/engine/admit"
+)
+
+// disk is the folder in which admitted modules and their native code outlive the process. Several processes may use one.
+//
+//	admitted/KEY   an admitted module: its facts, its rewritten bytes and the names of its files of native code
+//	native/...     files of native code, named by the backend
+//	making/...     what is being compiled
+//
+// Files are renamed into place when they are complete, and carry a checksum. KEY is made of the module's hash, of what
+// decides how it is rewritten and compiled, and of the program, so a changed one never reads what another wrote.
+type disk struct {
+	dir    string
+	most   int64
+	suffix []byte // what the key is made of beside the module
+	log    func(string, ...any)
+	mu     sync.Mutex // sweeping
+}
+
+// Folders of the cache.
+const (
+	admittedDir = "admitted"
+	nativeDir   = "native"
+	makingDir   = "making"
+)
+
+// leftover is how old a file that belongs to nothing must be to be removed: another process may be making it.
+const leftover = time.Hour
+
+// NativeDir returns the folder for the backend's native code within a cache folder.
+func NativeDir(cacheDir string) string { return filepath.Join(cacheDir, nativeDir) }
+
+// openDisk makes the folder where there is none, and removes what is left over in it.
+func openDisk(dir string, most int64, info engine.Info, o admit.Options, log func(string, ...any)) (*disk, error) {
+	d := &disk{dir: dir, most: most, log: log}
+	for _, sub := range []string{"", admittedDir, nativeDir, makingDir} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
+			return nil, fmt.Errorf("make the cache of modules: %w", err)
+		}
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the cache of modules private: %w", err)
+	}
+	program, err := programHash()
+	if err != nil {
+		return nil, fmt.Errorf("tell this program from others: %w", err)
+	}
+	d.suffix = fmt.Appendf(nil, "\n%s %s\n%s\n%+v\n%s", info.Name, info.Version, program, o, cpuFeatures())
+	return d, d.sweep()
+}
+
+// programHash returns the hash of the running program, computed once.
+var programHash = sync.OnceValues(func() (string, error) {
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		name, exeErr := os.Executable()
+		if exeErr != nil {
+			return "", exeErr
+		}
+		if f, err = os.Open(name); err != nil {
+			return "", err
+		}
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+})
+
+// cpuFeatures returns what the kernel says the first processor can do; empty where it says nothing.
+func cpuFeatures() string {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "flags") || strings.HasPrefix(line, "Features") {
+			return line
+		}
+	}
+	return ""
+}
+
+func (d *disk) path(id string) string {
+	sum := sha256.Sum256(append([]byte(id), d.suffix...))
+	return filepath.Join(d.dir, admittedDir, hex.EncodeToString(sum[:]))
+}
+
+// artefact is an admitted module on disk.
+type artefact struct {
+	Facts  admit.Facts
+	Wasm   []byte
+	Native []string // paths below nativeDir
+}
+
+var artefactMagic = []byte("essadm1\n")
+
+// load returns what is kept of a module, or nil where it is not all there.
+func (d *disk) load(id string) *admit.Admitted {
+	path := d.path(id)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	head := len(artefactMagic) + sha256.Size
+	if len(b) < head || !bytes.HasPrefix(b, artefactMagic) {
+		return nil
+	}
+	if sum := sha256.Sum256(b[head:]); !bytes.Equal(sum[:], b[len(artefactMagic):head]) {
+		d.log("a cached module is damaged and is made again", "file", path)
+		return nil
+	}
+	var a artefact
+	if err := gob.NewDecoder(bytes.NewReader(b[head:])).Decode(&a); err != nil {
+		return nil
+	}
+	now := time.Now()
+	for _, name := range a.Native {
+		if _, err := os.Stat(filepath.Join(d.dir, nativeDir, name)); err != nil {
+			return nil
+		}
+	}
+	_ = os.Chtimes(path, now, now) // for sweep, which removes what was used least recently; not critical
+	return &admit.Admitted{Facts: a.Facts, Wasm: a.Wasm}
+}
+
+// store keeps an admitted module, and moves its native code from a folder of making into place.
+func (d *disk) store(id string, a *admit.Admitted, made string) error {
+	kept := artefact{Facts: a.Facts, Wasm: a.Wasm}
+	err := filepath.WalkDir(made, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(made, path)
+		if err != nil {
+			return err
+		}
+		kept.Native = append(kept.Native, name)
+		to := filepath.Join(d.dir, nativeDir, name)
+		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+			return err
+		}
+		return os.Rename(path, to)
+	})
+	if err != nil {
+		return fmt.Errorf("keep native code: %w", err)
+	}
+	var body bytes.Buffer
+	if err := gob.NewEncoder(&body).Encode(&kept); err != nil {
+		return fmt.Errorf("keep module: %w", err)
+	}
+	sum := sha256.Sum256(body.Bytes())
+	return writeFile(d.path(id), artefactMagic, sum[:], body.Bytes())
+}
+
+// writeFile writes a file of which there is all or nothing.
+func writeFile(path string, parts ...[]byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	for _, p := range parts {
+		if _, err := f.Write(p); err != nil {
+			f.Close()
+			return err
+		}
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// making returns a new folder for a backend to compile into. The caller removes it.
+func (d *disk) making() (string, error) {
+	return os.MkdirTemp(filepath.Join(d.dir, makingDir), "module-")
+}
+
+// kept is an admitted module as sweep sees it.
+type kept struct {
+	path   string
+	used   time.Time
+	size   int64
+	native []string
+}
+
+// sweep removes leftovers, and of the rest what was used least recently until it fits.
+func (d *disk) sweep() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old := time.Now().Add(-leftover)
+	d.removeOld(filepath.Join(d.dir, makingDir), old, nil)
+	list, owned, err := d.inventory(old)
+	if err != nil {
+		return fmt.Errorf("look through the cache of modules: %w", err)
+	}
+	d.removeOld(filepath.Join(d.dir, nativeDir), old, owned)
+	var total int64
+	for _, k := range list {
+		total += k.size
+	}
+	slices.SortFunc(list, func(a, b kept) int { return a.used.Compare(b.used) })
+	for _, k := range list {
+		if total <= d.most {
+			break
+		}
+		d.removeFiles(k.path, k.native)
+		total -= k.size
+	}
+	return nil
+}
+
+// remove forgets a module.
+func (d *disk) remove(id string) {
+	path := d.path(id)
+	d.removeFiles(path, nativeOf(path))
+}
+
+func (d *disk) removeFiles(path string, native []string) {
+	_ = os.Remove(path)
+	for _, name := range native {
+		_ = os.Remove(filepath.Join(d.dir, nativeDir, name))
+	}
+}
+
+// inventory lists the admitted modules and the files of native code that belong to them.
+func (d *disk) inventory(old time.Time) (list []kept, owned map[string]bool, err error) {
+	owned = map[string]bool{}
+	files, err := os.ReadDir(filepath.Join(d.dir, admittedDir))
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, e := range files {
+		info, err := e.Info()
+		if err != nil {
+			continue // another process removed it
+		}
+		k := kept{path: filepath.Join(d.dir, admittedDir, e.Name()), used: info.ModTime(), size: info.Size()}
+		if strings.HasPrefix(e.Name(), ".") {
+			if k.used.Before(old) {
+				_ = os.Remove(k.path)
+			}
+			continue
+		}
+		k.native = nativeOf(k.path)
+		for _, name := range k.native {
+			path := filepath.Join(d.dir, nativeDir, name)
+			owned[path] = true
+			if info, err := os.Stat(path); err == nil {
+				k.size += info.Size()
+			}
+		}
+		list = append(list, k)
+	}
+	return list, owned, nil
+}
+
+// nativeOf reads the names of native code out of an admitted module's file.
+func nativeOf(path string) []string {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	if _, err := f.Seek(int64(len(artefactMagic)+sha256.Size), io.SeekStart); err != nil {
+		return nil
+	}
+	var a struct{ Native []string }
+	if gob.NewDecoder(f).Decode(&a) != nil {
+		return nil
+	}
+	return a.Native
+}
+
+// removeOld removes files below dir that are old and not owned.
+func (d *disk) removeOld(dir string, old time.Time, owned map[string]bool) {
+	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || owned[path] {
+			return nil
+		}
+		if info, err := e.Info(); err == nil && info.ModTime().Before(old) {
+			_ = os.Remove(path)
+			_ = os.Remove(filepath.Dir(path)) // where it was the last one
+		}
+		return nil
+	})
+}
