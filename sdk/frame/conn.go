@@ -129,6 +129,10 @@ func (c *Conn) Progress() uint64 { return c.progress.Load() }
 // Unanswered is the number of requests that wait for the peer's reply.
 func (c *Conn) Unanswered() int { return c.out.unanswered() }
 
+// Overdue is how long the longest of the requests that were given up has waited for the peer's reply; 0 where none does.
+// A peer that heeds cancellation answers soon.
+func (c *Conn) Overdue() time.Duration { return c.out.overdue(time.Now()) }
+
 // Handling is the number of the peer's requests that wait for our reply.
 func (c *Conn) Handling() int {
 	c.inMu.Lock()
@@ -156,8 +160,8 @@ func (c *Conn) Call(ctx context.Context, typ uint8, head, tail []byte) (Frame, e
 	return c.CallGrace(ctx, 0, typ, head, tail)
 }
 
-// CallGrace is Call that, when ctx has ended and the peer was told, still waits for the reply for as long as grace. Where
-// none came by then the error is an ErrLate beside ctx's.
+// CallGrace is Call that, when ctx's deadline has passed and the peer was told, still waits for the reply for as long as
+// grace. Where none came by then the error is an ErrLate beside ctx's.
 func (c *Conn) CallGrace(ctx context.Context, grace time.Duration, typ uint8, head, tail []byte) (Frame, error) {
 	done := ctx.Done()
 	if done != nil {
@@ -212,7 +216,7 @@ func (c *Conn) giveUp(ctx context.Context, s *slot, grace time.Duration) error {
 	// the slot is not used again before it was taken.
 	_, _ = c.w.send(Header{Type: TypeCancel, Flags: FlagIgnorable, ID: s.id}, nil, nil, true, nil)
 	err := ctx.Err()
-	if grace > 0 {
+	if grace > 0 && errors.Is(err, context.DeadlineExceeded) {
 		t := time.NewTimer(grace)
 		defer t.Stop()
 		select {

@@ -1,6 +1,9 @@
 package frame
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // pending is the table of requests that wait for their reply. A request's id holds its slot's index, so that finding the
 // waiter of a reply is an index and not a search.
@@ -27,6 +30,7 @@ type slot struct {
 	id    uint64
 	size  uint64
 	state slotState
+	since time.Time     // of being abandoned
 	done  chan struct{} // receives once per request that is not abandoned
 	reply Frame
 	err   error
@@ -114,7 +118,7 @@ func (p *pending) abandon(s *slot) bool {
 	if s.state != slotWaiting {
 		return false
 	}
-	s.state = slotAbandoned
+	s.state, s.since = slotAbandoned, time.Now()
 	return true
 }
 
@@ -148,6 +152,17 @@ func (p *pending) end(err error) {
 func (p *pending) unanswered() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := len(p.slots) - len(p.free)
-	return n
+	return len(p.slots) - len(p.free)
+}
+
+// overdue is the age of the oldest abandoned request.
+func (p *pending) overdue(now time.Time) (age time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.slots {
+		if s.state == slotAbandoned {
+			age = max(age, now.Sub(s.since))
+		}
+	}
+	return age
 }

@@ -30,7 +30,7 @@ type DialOptions struct {
 
 	// Border answers what an engine asks. Unused for stores.
 	Border engine.Border
-	// Grace is how long an engine may take to end a call whose context has ended. 0 waits for nothing.
+	// Grace is how long an engine may take to end a call whose deadline has passed. 0 waits for nothing.
 	Grace time.Duration
 	// Late gets a call that Grace was not enough for. Its guest may be beyond anything but the end of its process.
 	Late func(*engine.Call)
@@ -66,6 +66,9 @@ func (p *Process) Progress() uint64 { return p.peer.conn.Progress() }
 
 // Unanswered is the number of requests that wait for the plugin.
 func (p *Process) Unanswered() int { return p.peer.conn.Unanswered() }
+
+// Overdue is how long the longest of the cancelled requests has gone on nevertheless; 0 where none does.
+func (p *Process) Overdue() time.Duration { return p.peer.conn.Overdue() }
 
 // Ping asks the plugin for a sign of life.
 func (p *Process) Ping(ctx context.Context) error {

@@ -70,7 +70,7 @@ func (e *Engine) Prepare(ctx context.Context, m engine.Module, open func() (io.R
 	return parseModuleInfo(f.Body)
 }
 
-// Invoke implements engine.Engine. When ctx ends the engine has a moment to end the call itself and to say how it ended;
+// Invoke implements engine.Engine. When ctx's deadline passes the engine has a moment to end the call itself and to say how it ended;
 // where it does not use it, it is reported as late.
 func (e *Engine) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, error) {
 	s := getScratch()

@@ -1,0 +1,117 @@
+package supervisor
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/essa-project/essad/sdk/engine"
+	"github.com/essa-project/essad/sdk/plugin"
+)
+
+const (
+	defaultKillAfter  = 10 * time.Millisecond
+	defaultEngineWait = 10 * time.Second
+	defaultStoreWait  = 30 * time.Second
+)
+
+// Engine is an engine in a supervised process. It is an engine.Engine.
+type Engine struct {
+	p    *supervised
+	wait time.Duration
+}
+
+var _ engine.Engine = (*Engine)(nil)
+
+func newEngine(s *Supervisor, spec EngineSpec) *Engine {
+	e := &Engine{wait: orDefault(spec.MaxWait, defaultEngineWait), p: s.supervise(program{
+		kind: plugin.EngineKind, name: spec.Name, path: spec.Path, sha256: spec.SHA256, settings: spec.Settings, env: spec.Env,
+	})}
+	e.p.cancelMatters = true
+	e.p.connect = func(ctx context.Context, in *instance, o plugin.DialOptions) (err error) {
+		o.Border = spec.Border
+		o.Grace = max(orDefault(spec.KillAfter, defaultKillAfter), 0)
+		o.Late = func(c *engine.Call) {
+			e.p.log.Warn("a call did not end at its deadline", "call", c.ID, "module", c.Module, "function", c.Function)
+			in.process.kill("killed: a call did not end at its deadline")
+		}
+		if in.engine, err = plugin.DialEngine(ctx, o); err == nil {
+			in.conn = &in.engine.Process
+		}
+		return err
+	}
+	e.p.finish = func(in *instance) error { return in.engine.Close() }
+	return e
+}
+
+func orDefault(d, def time.Duration) time.Duration {
+	if d == 0 {
+		return def
+	}
+	return d
+}
+
+// acquire returns the engine of the process that takes calls.
+func (e *Engine) acquire(ctx context.Context) (*instance, error) {
+	if in := e.p.ready(); in != nil {
+		return in, nil
+	}
+	if e.wait < 0 {
+		return e.p.acquire(ctx, nil)
+	}
+	t := time.NewTimer(e.wait)
+	defer t.Stop()
+	return e.p.acquire(ctx, t.C)
+}
+
+// Info implements engine.Engine.
+func (e *Engine) Info(ctx context.Context) (engine.Info, error) {
+	in, err := e.acquire(ctx)
+	if err != nil {
+		return engine.Info{}, err
+	}
+	i, err := in.engine.Info(ctx)
+	return i, e.p.lost(in, err)
+}
+
+// Prepare implements engine.Engine.
+func (e *Engine) Prepare(ctx context.Context, m engine.Module, open func() (io.ReadCloser, error)) (engine.ModuleInfo, error) {
+	in, err := e.acquire(ctx)
+	if err != nil {
+		return engine.ModuleInfo{}, err
+	}
+	i, err := in.engine.Prepare(ctx, m, open)
+	return i, e.p.lost(in, err)
+}
+
+// Invoke implements engine.Engine.
+func (e *Engine) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, error) {
+	in, err := e.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := in.engine.Invoke(ctx, c)
+	if err != nil {
+		return nil, e.p.lost(in, err)
+	}
+	return r, nil
+}
+
+// Update implements engine.Engine. An engine without a process has no cache that could be stale: there is nothing to do.
+func (e *Engine) Update(ctx context.Context, u []engine.CacheUpdate) error {
+	in := e.p.ready()
+	if in == nil {
+		return nil
+	}
+	if err := in.engine.Update(ctx, u); err != nil && in.conn.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// Kill ends the engine's process at once because of reason; the next one is started. Calls under way end as Unavailable.
+// It is for whoever knows that a guest is beyond reach.
+func (e *Engine) Kill(reason string) { e.p.kill("killed: " + reason) }
+
+// Close stops the engine.
+func (e *Engine) Close() error { return e.p.close() }
