@@ -71,7 +71,7 @@ var table = []struct{ from, may, why string }{
 	{"sdk/ring", "", "the leaves import nothing, so that everybody can import them"},
 	{"sdk/bincode", "sdk/status sdk/hlc", "values are encoded the same way on hosts and in guests"},
 	{"sdk/lattice", "sdk/bincode", "values merge the same way on hosts and in guests; the guest library imports it"},
-	{"sdk/topic", leaves, "key expressions are text"},
+	{"sdk/topic", "sdk/transport " + leaves, "key expressions are text, in the forms that the contract of the fabric defines"},
 	{"sdk/transport", "sdk/transport/internal/... " + leaves, "the contract of the fabric knows none of its implementations"},
 	{"sdk/transport/internal/...", leaves, "what the contract and its implementations share"},
 	{"sdk/transport/local/...", "sdk/transport sdk/transport/... " + leaves + " x", "an implementation of the fabric knows the contract only"},

@@ -184,7 +184,7 @@ func (a *Agent) startSocket(ctx context.Context) error {
 	sctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
 	go func() {
-		done <- local.Serve(sctx, ln, func() transport.Session { return a.bus.Open() }, local.Options{Allow: local.ClientPolicy})
+		done <- local.Serve(sctx, ln, func() transport.Session { return a.bus.Open() }, local.Options{Allow: topic.Default.ClientPolicy()})
 	}()
 	a.push("socket", func(ctx context.Context) error {
 		cancel()
