@@ -177,7 +177,7 @@ func (s *session) Get(ctx context.Context, sel transport.Selector, o transport.G
 		ctx, cancel = context.WithTimeout(ctx, o.Timeout)
 		defer cancel()
 	}
-	f := newInflow(&s.link, streamItems, func(r *transport.Reply) { h(*r) })
+	f := newInflow(&s.link, streamItems, h)
 	s.open(f)
 	b := newHead().num(f.id).str(sel.KeyExpr).str(sel.Parameters).byte(uint8(o.Target)).byte(uint8(o.Consolidation)).
 		remaining(ctx.Deadline()).str(o.Encoding).raw(o.Attachment)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/essa-project/essad/sdk/frame"
 	"github.com/essa-project/essad/sdk/status"
@@ -69,8 +70,9 @@ func payloadOf(r *transport.Reply) []byte {
 
 // body reads a frame's body. After a field that is not there every other one is empty too, and bad is set.
 type body struct {
-	b   []byte
-	bad bool
+	b     []byte
+	small bool // b is ours alone and not larger than smallBody: strings may point into it
+	bad   bool
 }
 
 // smallBody is the size up to which a body is copied out of the frame's pooled buffer instead of keeping that.
@@ -83,7 +85,7 @@ func own(f *frame.Frame) body {
 	}
 	b := bytes.Clone(f.Body)
 	f.Release()
-	return body{b: b}
+	return body{b: b, small: true}
 }
 
 func (r *body) num() uint64 {
@@ -120,7 +122,15 @@ func (r *body) raw() []byte {
 	return b
 }
 
-func (r *body) str() string { return string(r.raw()) }
+// str returns a string that points into a small body, which nobody writes to, and a copy from a large one, so that
+// whoever keeps a key does not keep a large payload with it.
+func (r *body) str() string {
+	b := r.raw()
+	if r.small && len(b) > 0 {
+		return unsafe.String(&b[0], len(b))
+	}
+	return string(b)
+}
 
 func (r *body) rest() []byte {
 	b := r.b

@@ -87,7 +87,7 @@ func (s *session) Subscribe(keyExpr string, o transport.SubscribeOptions, h func
 	}
 	// One half waits here and one at the daemon.
 	window := max(queue/2, 1)
-	f := newInflow(&s.link, window, func(r *transport.Reply) { h(r.Sample) })
+	f := newInflow(&s.link, window, func(r transport.Reply) { h(r.Sample) })
 	s.open(f)
 	b := newHead().num(f.id).str(keyExpr).num(uint64(max(queue-window, 1))).num(uint64(window))
 	return s.declare(f.id, subscription{f}, "subscribe to", keyExpr, typeSubscribe, b)
@@ -97,7 +97,7 @@ func (s *session) SubscribeLiveliness(keyExpr string, history bool, h func(trans
 	if err := transport.ValidKeyExpr(keyExpr); err != nil {
 		return nil, err
 	}
-	f := newInflow(&s.link, streamItems, func(r *transport.Reply) { h(r.Sample) })
+	f := newInflow(&s.link, streamItems, func(r transport.Reply) { h(r.Sample) })
 	s.open(f)
 	b := newHead().num(f.id).str(keyExpr).flag(history).num(streamItems)
 	return s.declare(f.id, subscription{f}, "follow tokens on", keyExpr, typeFollow, b)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/essa-project/essad/sdk/frame"
@@ -22,6 +23,9 @@ type link struct {
 	last uint64 // id of a stream or declaration
 	in   map[uint64]*inflow
 	out  map[uint64]*outflow
+
+	holding []*answer
+	flusher *time.Timer
 }
 
 func (l *link) init() {
@@ -143,7 +147,7 @@ func (l *link) ask(ctx context.Context, f *inflow, typ uint8, h *head, payload [
 }
 
 // finalReply reads the reply that makes a query final.
-func finalReply(ctx context.Context, reply *frame.Frame, h func(*transport.Reply)) error {
+func finalReply(ctx context.Context, reply *frame.Frame, h func(transport.Reply)) error {
 	typ := reply.Type
 	b := own(reply)
 	switch typ {
@@ -154,7 +158,7 @@ func finalReply(ctx context.Context, reply *frame.Frame, h func(*transport.Reply
 		if err := b.err(); err != nil {
 			return err
 		}
-		h(&r)
+		h(r)
 		return nil
 	}
 	return failure(ctx, typ, &b)
@@ -210,6 +214,32 @@ func fail(r *frame.Request, err error) {
 	_ = r.Reply(typeFailed, h.b, nil)
 }
 
+// flushSoon sees to it that the reply a holds is sent, be a's query final by then or not. One timer serves all answers of
+// a connection, since at most one in many needs it.
+func (l *link) flushSoon(a *answer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.holding = append(l.holding, a)
+	if len(l.holding) > 1 {
+		return
+	}
+	if l.flusher == nil {
+		l.flusher = time.AfterFunc(holdFor, l.flushAll)
+	} else {
+		l.flusher.Reset(holdFor)
+	}
+}
+
+func (l *link) flushAll() {
+	l.mu.Lock()
+	held := l.holding
+	l.holding = nil
+	l.mu.Unlock()
+	for _, a := range held {
+		a.flush()
+	}
+}
+
 // answer sends the replies to one query. The first is held back for a moment: mostly it is the only one and the query is
 // final right after, and then both are one frame.
 type answer struct {
@@ -217,11 +247,12 @@ type answer struct {
 	r      *frame.Request
 	stream uint64
 
-	mu    sync.Mutex
+	holding atomic.Bool // held is to be sent; changes with mu held only
+
+	mu    sync.Mutex // held while a reply waits for credit
 	done  bool
 	count int
-	held  *transport.Reply
-	timer *time.Timer
+	held  transport.Reply
 	flow  *outflow
 }
 
@@ -242,26 +273,31 @@ func (a *answer) send(x *transport.Reply) error {
 		return status.Errorf(status.Cancelled, "the asker no longer waits")
 	}
 	if a.count++; a.count == 1 {
-		a.held = &transport.Reply{Sample: x.Sample, Err: x.Err}
-		a.timer = time.AfterFunc(holdFor, a.flush)
+		a.held = *x
+		a.holding.Store(true)
+		a.link.flushSoon(a)
 		return nil
 	}
 	a.flushLocked()
 	return a.sendNow(x)
 }
 
+// flush sends the reply that is held, if it still is. It waits for nobody: there are other answers to flush.
 func (a *answer) flush() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.done {
+	switch {
+	case !a.holding.Load():
+	case a.mu.TryLock():
 		a.flushLocked()
+		a.mu.Unlock()
+	default:
+		a.link.flushSoon(a)
 	}
 }
 
 func (a *answer) flushLocked() {
-	if x := a.held; x != nil {
-		a.held = nil
-		_ = a.sendNow(x) // the asker is gone or has left; the next reply will say so
+	if a.holding.Load() {
+		a.holding.Store(false)
+		_ = a.sendNow(&a.held) // the asker is gone or has left; the next reply will say so
 	}
 }
 
@@ -280,9 +316,6 @@ func (a *answer) sendNow(x *transport.Reply) error {
 func (a *answer) finish(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.timer != nil {
-		a.timer.Stop()
-	}
 	if err == nil && a.r.Context().Err() == context.DeadlineExceeded {
 		err = status.Errorf(status.Deadline, "the time for the query is over")
 	}
@@ -296,11 +329,11 @@ func (a *answer) finish(err error) {
 	switch {
 	case err != nil:
 		fail(a.r, err)
-	case a.held != nil:
-		h := newHead().item(a.held, 0)
-		_ = a.r.Reply(typeItem, h.b, payloadOf(a.held))
+	case a.holding.Load():
+		h := newHead().item(&a.held, 0)
+		_ = a.r.Reply(typeItem, h.b, payloadOf(&a.held))
 		h.free()
-		a.held = nil
+		a.holding.Store(false)
 	default:
 		_ = a.r.Reply(typeDone, nil, nil)
 	}

@@ -376,7 +376,7 @@ func (c *client) queryable(b *body) error {
 
 // forward passes a query on to the client and its replies back.
 func (c *client) forward(id uint64, q transport.Query) {
-	f := newInflow(&c.link, streamItems, func(r *transport.Reply) {
+	f := newInflow(&c.link, streamItems, func(r transport.Reply) {
 		// An error means that the asker is gone, of which q's context tells the client.
 		if r.Err != nil {
 			_ = q.ReplyError(r.Err.Payload, r.Err.Encoding)

@@ -13,7 +13,7 @@ type inflow struct {
 	link   *link
 	id     uint64
 	window int
-	h      func(*transport.Reply)
+	h      func(transport.Reply)
 
 	mu      sync.Mutex
 	changed sync.Cond // on mu: the goroutine has ended, or stop was called
@@ -30,7 +30,7 @@ type queued struct {
 	cost int
 }
 
-func newInflow(l *link, window int, h func(*transport.Reply)) *inflow {
+func newInflow(l *link, window int, h func(transport.Reply)) *inflow {
 	f := &inflow{link: l, window: window, h: h}
 	f.changed.L = &f.mu
 	return f
@@ -65,7 +65,7 @@ func (f *inflow) run() {
 		if !ok {
 			return
 		}
-		f.h(&x.r)
+		f.h(x.r)
 		f.taken(x.cost)
 	}
 }
