@@ -189,4 +189,3 @@ func (s *journalled) Apply(ctx context.Context, b storage.Batch) error {
 	}
 	return s.Store.Apply(ctx, b)
 }
-
