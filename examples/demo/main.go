@@ -56,7 +56,7 @@ func run(ctx context.Context, bin string) error {
 		return err
 	}
 	for _, name := range []string{"Ada", "Grace"} {
-		if err := d.do(ctx, "call", "hello", "sign", "--arg", name, "--as", "hex"); err != nil {
+		if err := d.do(ctx, "call", "hello", "sign", "--arg", name, "--as", "result<vec<str>>"); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -278,7 +279,7 @@ func (e *bareEngine) imports(ctx context.Context) error {
 				stack[0] = 0
 			}
 		}
-		if out, ok := map[string]int{"essa_get_lattice_len": 2, "essa_get_lattice_data": 4}[name]; ok {
+		if out := len(f.ParamTypes()) - 1; strings.HasSuffix(name, "_len") && strings.HasPrefix(name, "essa_get_") || strings.HasSuffix(name, "_data") {
 			fn = func(_ context.Context, m api.Module, stack []uint64) {
 				m.Memory().WriteUint32Le(uint32(stack[out]), 64)
 				stack[0] = 0

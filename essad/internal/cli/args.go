@@ -213,7 +213,7 @@ func typeNames() string {
 	return strings.Join(names, " ")
 }
 
-// decoder returns how to show a result: raw gives the bytes themselves.
+// decoder returns how to show a result: raw gives the bytes themselves, hex their digits, a type what they mean.
 func decoder(as string) (func([]byte) (any, error), error) {
 	switch as {
 	case "raw":
@@ -221,13 +221,16 @@ func decoder(as string) (func([]byte) (any, error), error) {
 	case "hex":
 		return func(b []byte) (any, error) { return hex.EncodeToString(b), nil }, nil
 	}
-	t, ok := typeNamed(as)
-	if !ok {
-		return nil, fmt.Errorf("--as %s: want raw or one of %s", as, typeNames())
+	s, err := parseShape(as)
+	if err != nil {
+		return nil, fmt.Errorf("--as: %w", err)
 	}
 	return func(b []byte) (any, error) {
 		d := bincode.NewDecoder(b)
-		v := t.decode(d)
-		return v, d.Err()
+		v, err := s.take(d)
+		if err == nil {
+			err = d.Err()
+		}
+		return v, err
 	}, nil
 }

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"encoding/hex"
+	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -62,5 +64,42 @@ func TestDecodeResult(t *testing.T) {
 	}
 	if _, err := decoder("u128"); err == nil {
 		t.Error("an unknown type was taken")
+	}
+}
+
+func TestShapes(t *testing.T) {
+	for _, tc := range []struct{ as, in, want string }{
+		{"result<vec<str>>", "00000000" + "0100000000000000" + "0300000000000000416461", "[Ada]"},
+		{"result<u8>", "0100000002000000000000006e6f", "error: the function returned an error: no"},
+		{"option<u16>", "00", "<nil>"},
+		{"option<u16>", "010100", "1"},
+		{"tuple<bool, f64>", "01000000000000f83f", "[true 1.5]"},
+		{"map<str,u8>", "0100000000000000" + "010000000000000061" + "07", "map[a:7]"},
+		{"vec<tuple<u8,u8>>", "01000000000000000102", "[[1 2]]"},
+		{"unit", "", "<nil>"},
+		{"vec<u8>", "ffffffffffffffff", "error: bincode"},
+	} {
+		d, err := decoder(tc.as)
+		if err != nil {
+			t.Errorf("%s: %v", tc.as, err)
+			continue
+		}
+		raw, err := hex.DecodeString(tc.in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := d(raw)
+		got := fmt.Sprint(v)
+		if err != nil {
+			got = "error: " + err.Error()
+		}
+		if !strings.HasPrefix(got, tc.want) {
+			t.Errorf("%s of %s is %s, want %s", tc.as, tc.in, got, tc.want)
+		}
+	}
+	for _, bad := range []string{"", "vec", "vec<", "vec<u8", "vec<u8>>", "vec<u8,u8>", "u8<u8>", "map<u8>", "result", "x", "hex<u8>", strings.Repeat("vec<", 40) + "u8" + strings.Repeat(">", 40)} {
+		if _, err := decoder(bad); err == nil {
+			t.Errorf("type %q was taken", bad)
+		}
 	}
 }

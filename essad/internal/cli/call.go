@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -38,7 +39,9 @@ Arguments are encoded as the function expects them (bincode: the values one afte
                      (None), arrays (Vec); {"TYPE": VALUE} where another width is meant
   --arg-file FILE    the encoded bytes themselves; - reads standard input
 
-The result is printed as raw bytes, or decoded with --as TYPE.`
+The result is printed as raw bytes, as hexadecimal digits (--as hex), or decoded with --as TYPE, where a type is one of those
+above or vec<T>, option<T>, result<T>, result<T,E>, map<K,V>, tuple<T,...>, unit. A result that is an error is printed as one,
+and the exit code is 1.`
 
 func (a *app) callCmd() *cobra.Command {
 	var f callFlags
@@ -48,6 +51,7 @@ func (a *app) callCmd() *cobra.Command {
 		Long:  callLong,
 		Example: `  essad call shop total --arg u64:42 --as u64
   essad call text to_uppercase --arg foobar --as str
+  essad call hello sign --arg Ada --as 'result<vec<str>>'
   essad call shop import --arg-file order.bin --async`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, pos []string) error {
@@ -71,7 +75,7 @@ func (a *app) callCmd() *cobra.Command {
 	fl.StringArrayVar(&f.args, "arg", nil, "an argument, TYPE:VALUE or text; may be repeated")
 	fl.StringVar(&f.argsJSON, "arg-json", "", "all arguments as a JSON array")
 	fl.StringVar(&f.argsFile, "arg-file", "", "a file with the encoded arguments; - is standard input")
-	fl.StringVar(&f.as, "as", "raw", "how to print the result: raw, hex or one of the types of --arg")
+	fl.StringVar(&f.as, "as", "raw", "how to print the result: raw, hex or a type")
 	fl.StringVar(&f.version, "deployment-version", "", "call this version (default: the active one)")
 	fl.DurationVar(&f.timeout, "timeout", 0, "give up after this long (default: the deployment's, else scheduler.call.timeout)")
 	fl.BoolVar(&f.async, "async", false, "print the call's id at once; fetch the result with `essad result ID`")
@@ -119,6 +123,9 @@ func (a *app) call(ctx context.Context, c *client.Client, deployment, function s
 // printValue prints a result; with --output json beside what else there is to say.
 func (a *app) printValue(value []byte, decode func([]byte) (any, error), more map[string]any) error {
 	v, err := decode(value)
+	if said := (guestError{}); errors.As(err, &said) {
+		return status.Errorf(status.GuestFault, "%w", said)
+	}
 	if err != nil {
 		return status.Errorf(status.Invalid, "the result of %d bytes is not what --as says: %w", len(value), err)
 	}
@@ -133,9 +140,12 @@ func (a *app) printValue(value []byte, decode func([]byte) (any, error), more ma
 		}
 		return a.printJSON(more)
 	}
-	if !isRaw {
-		_, err := fmt.Fprintln(a.out, v)
-		return err
+	switch {
+	case isRaw:
+	case v == nil:
+		return nil
+	default:
+		return a.printDecoded(v)
 	}
 	if _, err := a.out.Write(raw); err != nil {
 		return err
@@ -144,6 +154,16 @@ func (a *app) printValue(value []byte, decode func([]byte) (any, error), more ma
 		fmt.Fprintln(a.out)
 	}
 	return nil
+}
+
+// printDecoded prints scalars as they are and everything else as JSON in one line.
+func (a *app) printDecoded(v any) error {
+	switch v.(type) {
+	case []any, map[string]any:
+		return json.NewEncoder(a.out).Encode(v)
+	}
+	_, err := fmt.Fprintln(a.out, v)
+	return err
 }
 
 func (a *app) callAsync(ctx context.Context, c *client.Client, deployment, function string, args []byte, f *callFlags) error {
