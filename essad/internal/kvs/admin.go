@@ -223,7 +223,7 @@ func (r *Role) importPage(ctx context.Context, page *annav1.Page) error {
 	}
 	var changes []written
 	for i, key := range keys {
-		if err := r.admitWrite(ctx, key, &annav1.Op{Kind: annav1.OpKind_PUT, Value: recs[i].Value}); err != nil {
+		if err := r.admitWrite(ctx, key, &annav1.Op{Kind: annav1.OpKind_PUT, Value: recs[i].Value}, annav1.Durability_SYNC); err != nil {
 			return err
 		}
 		now := r.clock.Now()

@@ -174,6 +174,7 @@ type cell struct {
 	loads  map[string]*load
 
 	memory, pending int64 // as counted in the role
+	dirty           int64 // as counted in the lane
 }
 
 // New makes a kvs role; Run starts it.
@@ -374,6 +375,9 @@ func (c *cell) leave() {
 		c.pending = s.pending
 		c.role.pending.Add(d)
 	}
+	if c.lane != nil {
+		c.countDirty()
+	}
 	write := c.lane != nil && s.wantsWrite()
 	hurry := s.wantSync
 	c.mu.Unlock()
@@ -382,6 +386,13 @@ func (c *cell) leave() {
 	}
 	for i := range events {
 		events[i].to.tell(events[i])
+	}
+}
+
+func (c *cell) countDirty() {
+	if d := int64(len(c.core.dirty)) - c.dirty; d != 0 {
+		c.dirty += d
+		c.lane.dirty.Add(d)
 	}
 }
 

@@ -18,17 +18,20 @@ type load struct {
 	err     error
 }
 
-// loader reads cold records in batches: what gathers while one is read is the next.
+// loader reads cold records in batches: what gathers while one is read is the next. Whoever needs a record reads it himself
+// where fewer than loaders read; that saves two switches between goroutines, which cost more than a read. Otherwise he
+// queues, and when a reader has what he needs, goroutines of the loader read what is left.
 type loader struct {
 	store storage.Store
 	wake  chan struct{}
 
 	mu      sync.Mutex
 	waiting []*load
+	readers int
 }
 
 const (
-	loaders   = 4       // batches read at once
+	loaders   = 2       // batches read at once
 	loadBatch = 256     // keys in one, so that values of a few KiB fit a page
 	loadMax   = 1 << 16 // keys that wait; beyond it reads are refused
 )
@@ -37,19 +40,47 @@ func newLoader(s storage.Store) *loader {
 	return &loader{store: s, wake: make(chan struct{}, loaders)}
 }
 
-// add queues ld and reports whether there was room.
+// add queues ld and reports whether there was room. The cell of ld is locked.
 func (l *loader) add(ld *load) bool {
 	l.mu.Lock()
-	full := len(l.waiting) >= loadMax
-	if !full {
-		l.waiting = append(l.waiting, ld)
-	}
-	l.mu.Unlock()
-	if full {
+	defer l.mu.Unlock()
+	if len(l.waiting) >= loadMax {
 		return false
 	}
-	l.poke()
+	l.waiting = append(l.waiting, ld)
 	return true
+}
+
+// lead reads what waits, ld among it, where there are few readers.
+func (l *loader) lead(ctx context.Context) {
+	batch := l.take(loadBatch, false)
+	if len(batch) == 0 {
+		return
+	}
+	items, err := l.read(ctx, batch)
+	if err != nil && ctx.Err() != nil {
+		l.again(batch) // it was this reader's time that was up, not the others'
+	} else {
+		l.end(batch, items, err)
+	}
+	l.leave()
+}
+
+// leave counts a reader off and has a goroutine read what is left.
+func (l *loader) leave() {
+	l.mu.Lock()
+	l.readers--
+	more := len(l.waiting) > 0
+	l.mu.Unlock()
+	if more {
+		l.poke()
+	}
+}
+
+func (l *loader) again(batch []*load) {
+	l.mu.Lock()
+	l.waiting = append(batch, l.waiting...)
+	l.mu.Unlock()
 }
 
 func (l *loader) poke() {
@@ -59,36 +90,41 @@ func (l *loader) poke() {
 	}
 }
 
+// run reads until ctx ends.
 func (l *loader) run(ctx context.Context) {
 	for {
 		select {
 		case <-l.wake:
 		case <-ctx.Done():
-			l.end(l.take(loadMax), nil, errStopping)
+			l.end(l.take(loadMax, true), nil, errStopping)
 			return
 		}
 		for {
-			batch := l.take(loadBatch)
+			batch := l.take(loadBatch, false)
 			if len(batch) == 0 {
 				break
 			}
 			items, err := l.read(ctx, batch)
 			l.end(batch, items, err)
+			l.leave()
 		}
 	}
 }
 
-func (l *loader) take(max int) []*load {
+// take takes the next batch and counts a reader, unless there are enough of them or nothing waits. The last take takes
+// what there is, whoever reads.
+func (l *loader) take(max int, last bool) []*load {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := min(max, len(l.waiting))
+	if n == 0 || !last && l.readers >= loaders {
+		return nil
+	}
+	l.readers++
 	out := append([]*load(nil), l.waiting[:n]...)
 	rest := copy(l.waiting, l.waiting[n:])
 	clear(l.waiting[rest:])
 	l.waiting = l.waiting[:rest]
-	if rest > 0 {
-		l.poke()
-	}
 	return out
 }
 
@@ -176,12 +212,14 @@ func (c *cell) want(key []byte) (*load, error) {
 
 // wait waits for a load. After an error the request no longer counts; otherwise the key is pinned for it.
 func (ld *load) wait(ctx context.Context) error {
+	ld.cell.role.loader.lead(ctx)
 	select {
 	case <-ld.done:
 		return ld.err
 	case <-ld.cell.role.halt.Done():
 	case <-ctx.Done():
 	}
+	ld.cell.role.loader.poke() // it may still be queued
 	c := ld.cell
 	c.mu.Lock()
 	defer c.mu.Unlock()

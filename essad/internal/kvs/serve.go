@@ -151,7 +151,7 @@ func (r *Role) do(ctx context.Context, req *annav1.Request) *annav1.Reply {
 				rep.Results[i] = r.get(ctx, key, fd)
 			}
 		case annav1.OpKind_PUT, annav1.OpKind_DELETE:
-			res, c, seq := r.write(ctx, key, op)
+			res, c, seq := r.write(ctx, key, op, durability)
 			rep.Results[i] = res
 			if durability == annav1.Durability_SYNC && res.Code == "" && seq > 0 {
 				changes = append(changes, written{res, c, seq})
@@ -243,12 +243,12 @@ func (r *Role) getWait(ctx context.Context, key []byte, fd *feed) *annav1.Result
 }
 
 // write does a PUT or DELETE and returns the change it is part of; 0: none.
-func (r *Role) write(ctx context.Context, key []byte, op *annav1.Op) (*annav1.Result, *cell, uint64) {
+func (r *Role) write(ctx context.Context, key []byte, op *annav1.Op, d annav1.Durability) (*annav1.Result, *cell, uint64) {
 	p, err := r.accept(op)
 	if err != nil {
 		return failed(err), nil, 0
 	}
-	if err := r.admitWrite(ctx, key, op); err != nil {
+	if err := r.admitWrite(ctx, key, op, d); err != nil {
 		return failed(err), nil, 0
 	}
 	now := r.clock.Now()
@@ -276,9 +276,9 @@ func (r *Role) write(ctx context.Context, key []byte, op *annav1.Op) (*annav1.Re
 }
 
 // admitWrite waits for room in the write buffer, or refuses where memory is all there is and used up.
-func (r *Role) admitWrite(ctx context.Context, key []byte, op *annav1.Op) error {
+func (r *Role) admitWrite(ctx context.Context, key []byte, op *annav1.Op, d annav1.Durability) error {
 	if r.opts.Store != nil {
-		return r.room(ctx, r.cell(key))
+		return r.room(ctx, r.cell(key), d == annav1.Durability_BATCHED)
 	}
 	grows := int64(len(key) + len(op.Value) + entryOverhead)
 	if op.Kind == annav1.OpKind_PUT && r.memory.Load()+grows > r.opts.Memory {
