@@ -14,6 +14,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -43,6 +44,7 @@ type Agent struct {
 	folders *folders
 	stack   []running // in the order of starting
 	failed  chan error
+	ready   atomic.Bool
 
 	kvs       *kvs.Role
 	executor  *executor.Role
@@ -65,12 +67,14 @@ func New(cfg *config.Config, log hclog.Logger) *Agent {
 func (a *Agent) Run(ctx context.Context, ready func()) (err error) {
 	a.started = time.Now()
 	defer func() {
+		a.ready.Store(false)
 		_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 		err = errors.Join(err, a.stop())
 	}()
 	if err := a.start(ctx); err != nil {
 		return err
 	}
+	a.ready.Store(true)
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
 	a.log.Info("ready", "node", a.cfg.Node.Name, "roles", strings.Join(a.roles(), ","), "socket", a.cfg.Node.Socket,
 		"took", time.Since(a.started).Round(time.Millisecond))
@@ -99,6 +103,7 @@ func (a *Agent) start(ctx context.Context) error {
 		{a.cfg.Executor != nil, "executor", a.startExecutor},
 		{a.cfg.Scheduler != nil, "scheduler", a.startScheduler},
 		{true, "node", a.startNode},
+		{a.cfg.Metrics.Listen != "", "gateway", a.startGateway},
 		{true, "socket", a.startSocket},
 	}
 	for _, s := range steps {

@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"os"
+	"os/user"
 	"strconv"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 
 	"github.com/essa-project/essad/config"
 	"github.com/essa-project/essad/essad/internal/executor"
+	"github.com/essa-project/essad/essad/internal/gateway"
 	"github.com/essa-project/essad/essad/internal/kvs"
 	"github.com/essa-project/essad/essad/internal/routing"
 	"github.com/essa-project/essad/essad/internal/scheduler"
@@ -174,11 +177,27 @@ func (a *Agent) pluginState(name string) string {
 	return "unknown"
 }
 
+// startGateway serves figures over HTTP, where that is configured.
+func (a *Agent) startGateway(context.Context) error {
+	g, err := gateway.Listen(gateway.Options{Listen: a.cfg.Metrics.Listen, Status: a.status, Ready: a.ready.Load})
+	if err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() { done <- g.Run() }()
+	a.push("gateway", func(ctx context.Context) error { return errors.Join(g.Close(ctx), <-done) })
+	return nil
+}
+
 // startSocket lets clients in, last of all.
 func (a *Agent) startSocket(ctx context.Context) error {
 	n := a.cfg.Node
 	ln, err := local.Listen(n.Socket, os.FileMode(n.SocketMode))
 	if err != nil {
+		return err
+	}
+	if err := setGroup(n.Socket, n.SocketGroup); err != nil {
+		_ = ln.Close()
 		return err
 	}
 	sctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -195,6 +214,25 @@ func (a *Agent) startSocket(ctx context.Context) error {
 			return ctx.Err()
 		}
 	})
+	return nil
+}
+
+// setGroup lets a group use the socket; without a name the daemon's own group has it already.
+func setGroup(path, name string) error {
+	if name == "" {
+		return nil
+	}
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		return status.Errorf(status.Invalid, "node.socket_group: %w", err)
+	}
+	gid, err := strconv.Atoi(g.Gid)
+	if err != nil {
+		return status.Errorf(status.Invalid, "node.socket_group: group %q has no number: %w", name, err)
+	}
+	if err := os.Chown(path, -1, gid); err != nil {
+		return status.Errorf(status.Denied, "give the socket to group %q: %w", name, err)
+	}
 	return nil
 }
 
