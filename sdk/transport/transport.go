@@ -6,7 +6,7 @@
 // is in the same process, or that it is not: payloads are immutable from the moment they are handed over, on both sides,
 // and within one process they are delivered without a copy.
 //
-// It may import the standard library and sdk/status; everybody may import it.
+// It may import the standard library, sdk/status and its own internal packages; everybody may import it.
 package transport
 
 import (

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/essa-project/essad/sdk/topic"
 	"github.com/essa-project/essad/sdk/transport"
 )
 
@@ -24,7 +25,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 			spread(b, callers, func() error { return m.call(payload) })
 		})
 		b.Run(fmt.Sprintf("session/%d", callers), func(b *testing.B) {
-			d := startDaemon(b, Options{Allow: ClientPolicy})
+			d := startDaemon(b, Options{Allow: topic.Default.ClientPolicy()})
 			inside := d.bus.Open()
 			defer inside.Close()
 			if _, err := inside.Queryable("essa/call/**", transport.QueryableOptions{Complete: true, Inline: true},

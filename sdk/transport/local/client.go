@@ -44,9 +44,21 @@ func Dial(ctx context.Context, path string) (transport.Session, error) {
 	}
 	s, err := open(ctx, nc)
 	if err != nil {
-		return nil, status.Wrap(status.Unavailable, status.Errorf(status.Unavailable, "open a session on %s: %w", path, err))
+		return nil, status.Errorf(openClass(err), "open a session on %s: %w", path, err)
 	}
 	return s, nil
+}
+
+// openClass is the class of an error of open.
+func openClass(err error) status.Class {
+	switch c := status.Of(err); {
+	case errors.Is(err, frame.ErrVersion):
+		return status.Invalid
+	case c == status.Internal: // it had none
+		return status.Unavailable
+	default:
+		return c
+	}
 }
 
 func dialError(path string, err error) error {

@@ -38,7 +38,7 @@
 // makes its own sender wait and nobody else. The last reply of a query travels in the reply that makes it final if it
 // comes within holdFor of it, so that a query with one answer is one frame each way.
 //
-// It may import sdk/{transport,topic,frame,status}; whoever opens or serves sessions may import it.
+// It may import sdk/{transport,frame,status}; whoever opens or serves sessions may import it.
 package local
 
 import (

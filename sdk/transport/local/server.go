@@ -12,16 +12,12 @@ import (
 
 	"github.com/essa-project/essad/sdk/frame"
 	"github.com/essa-project/essad/sdk/status"
-	"github.com/essa-project/essad/sdk/topic"
 	"github.com/essa-project/essad/sdk/transport"
 )
 
-// ClientPolicy is the policy for clients under the default names.
-var ClientPolicy = topic.Default.ClientPolicy()
-
 // Options of a server. The zero value allows everything and has the bounds of the package.
 type Options struct {
-	Allow           transport.Policy // what clients may do; nil means everything
+	Allow           transport.Policy // what clients may do (topic.Names.ClientPolicy); nil means everything
 	MaxConnections  int
 	MaxDeclarations int    // of each connection
 	Stats           *Stats // counted where it is not nil
