@@ -14,10 +14,11 @@ func BenchmarkGetInside(b *testing.B) {
 	r := idle(b)
 	key := []byte("\x02\x01sk")
 	value := lattice.Encode(lattice.LWW{Time: lattice.TimeUnixNano(1), Data: make([]byte, 64)})
-	r.write(context.Background(), key, &annav1.Op{Kind: annav1.OpKind_PUT, Value: value}, annav1.Durability_MEMORY)
+	r.write(context.Background(), key, &annav1.Op{Kind: annav1.OpKind_PUT, Value: value}, annav1.Durability_MEMORY, &annav1.Result{})
 	b.ReportAllocs()
 	for b.Loop() {
-		if res := r.get(context.Background(), key, nil); res.Code != "" {
+		var res annav1.Result
+		if res := r.get(context.Background(), key, nil, &res); res.Code != "" {
 			b.Fatal(res)
 		}
 	}
@@ -40,7 +41,7 @@ func BenchmarkPutInside(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		i++
-		if res, _, _ := r.write(context.Background(), keys[i%1024], &annav1.Op{Kind: annav1.OpKind_PUT, Value: values[i%4096]}, annav1.Durability_MEMORY); res.Code != "" {
+		if res, _, _ := r.write(context.Background(), keys[i%1024], &annav1.Op{Kind: annav1.OpKind_PUT, Value: values[i%4096]}, annav1.Durability_MEMORY, &annav1.Result{}); res.Code != "" {
 			b.Fatal(res)
 		}
 	}

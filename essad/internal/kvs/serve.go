@@ -122,6 +122,7 @@ type written struct {
 // do does the operations of a request in order, and waits for the durability of all of them at once.
 func (r *Role) do(ctx context.Context, req *annav1.Request) *annav1.Reply {
 	rep := &annav1.Reply{Results: make([]*annav1.Result, len(req.Ops))}
+	slab := make([]annav1.Result, len(req.Ops)) // one allocation for all
 	if r.loader != nil && len(req.Ops) > 1 {
 		defer r.prefetch(ctx, req)()
 	}
@@ -146,12 +147,12 @@ func (r *Role) do(ctx context.Context, req *annav1.Request) *annav1.Reply {
 		switch op.Kind {
 		case annav1.OpKind_GET:
 			if req.Wait {
-				rep.Results[i] = r.getWait(ctx, key, fd)
+				rep.Results[i] = r.getWait(ctx, key, fd, &slab[i])
 			} else {
-				rep.Results[i] = r.get(ctx, key, fd)
+				rep.Results[i] = r.get(ctx, key, fd, &slab[i])
 			}
 		case annav1.OpKind_PUT, annav1.OpKind_DELETE:
-			res, c, seq := r.write(ctx, key, op, durability)
+			res, c, seq := r.write(ctx, key, op, durability, &slab[i])
 			rep.Results[i] = res
 			if durability == annav1.Durability_SYNC && res.Code == "" && seq > 0 {
 				changes = append(changes, written{res, c, seq})
@@ -180,8 +181,8 @@ func failed(err error) *annav1.Result {
 
 var notFound = failed(status.Errorf(status.NotFound, "the key does not exist"))
 
-// get reads key. Where fd is not nil, that cache is told of changes from now on.
-func (r *Role) get(ctx context.Context, key []byte, fd *feed) *annav1.Result {
+// get reads key into res. Where fd is not nil, that cache is told of changes from now on.
+func (r *Role) get(ctx context.Context, key []byte, fd *feed, res *annav1.Result) *annav1.Result {
 	now := r.clock.Peek()
 	var (
 		rec   lattice.Record
@@ -203,7 +204,8 @@ func (r *Role) get(ctx context.Context, key []byte, fd *feed) *annav1.Result {
 	if rec.Expires != 0 {
 		lease = min(lease, rec.Expires-now)
 	}
-	return &annav1.Result{Value: rec.Value, Version: rec.Version, LeaseNano: lease, ExpiresUnixNano: rec.Expires}
+	res.Value, res.Version, res.LeaseNano, res.ExpiresUnixNano = rec.Value, rec.Version, lease, rec.Expires
+	return res
 }
 
 // waiter is a waiting read: it is woken by any change of its key.
@@ -217,8 +219,8 @@ func (w waiter) tell(event) {
 }
 
 // getWait reads key, and waits for it where it is absent.
-func (r *Role) getWait(ctx context.Context, key []byte, fd *feed) *annav1.Result {
-	res := r.get(ctx, key, fd)
+func (r *Role) getWait(ctx context.Context, key []byte, fd *feed, into *annav1.Result) *annav1.Result {
+	res := r.get(ctx, key, fd, into)
 	if res != notFound {
 		return res
 	}
@@ -229,7 +231,7 @@ func (r *Role) getWait(ctx context.Context, key []byte, fd *feed) *annav1.Result
 	w := make(waiter, 1)
 	defer r.watchKey(key, w)()
 	for {
-		if res = r.get(ctx, key, fd); res != notFound {
+		if res = r.get(ctx, key, fd, into); res != notFound {
 			return res
 		}
 		select {
@@ -243,7 +245,7 @@ func (r *Role) getWait(ctx context.Context, key []byte, fd *feed) *annav1.Result
 }
 
 // write does a PUT or DELETE and returns the change it is part of; 0: none.
-func (r *Role) write(ctx context.Context, key []byte, op *annav1.Op, d annav1.Durability) (*annav1.Result, *cell, uint64) {
+func (r *Role) write(ctx context.Context, key []byte, op *annav1.Op, d annav1.Durability, res *annav1.Result) (*annav1.Result, *cell, uint64) {
 	p, err := r.accept(op)
 	if err != nil {
 		return failed(err), nil, 0
@@ -267,7 +269,7 @@ func (r *Role) write(ctx context.Context, key []byte, op *annav1.Op, d annav1.Du
 	if err != nil {
 		return failed(err), nil, 0
 	}
-	res := &annav1.Result{Version: version}
+	res.Version = version
 	if opErr != nil {
 		fail(res, opErr)
 		return res, nil, 0
@@ -317,26 +319,47 @@ func (r *Role) accept(op *annav1.Op) (put, error) {
 // prefetch has all cold keys of a request read at once, and keeps them in memory until the function it returns is called.
 // A key that cannot be read fails its operation, not this.
 func (r *Role) prefetch(ctx context.Context, req *annav1.Request) (release func()) {
-	keys := make([][]byte, len(req.Ops))
-	scope := appendScope(nil, req.Space, req.Scope)
-	for i, op := range req.Ops {
-		keys[i] = append(scope[:len(scope):len(scope)], op.Key...)
+	var loads []*load
+	key := appendScope(nil, req.Space, req.Scope)
+	scope := len(key)
+	for _, op := range req.Ops {
+		key = append(key[:scope], op.Key...)
+		if ld := r.cell(key).load(key); ld != nil {
+			loads = append(loads, ld)
+		}
 	}
-	return r.warm(ctx, keys)
+	return hold(ctx, loads)
 }
 
 // warm is prefetch for stored keys.
 func (r *Role) warm(ctx context.Context, keys [][]byte) (release func()) {
 	var loads []*load
 	for _, key := range keys {
-		c := r.cell(key)
-		c.mu.Lock()
-		if _, miss := c.core.find(key); miss {
-			if ld, err := c.want(key); err == nil {
-				loads = append(loads, ld)
-			}
+		if ld := r.cell(key).load(key); ld != nil {
+			loads = append(loads, ld)
 		}
-		c.mu.Unlock()
+	}
+	return hold(ctx, loads)
+}
+
+// load queues a load of key, nil if it is in memory or too much waits.
+func (c *cell) load(key []byte) *load {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, miss := c.core.find(key); !miss {
+		return nil
+	}
+	ld, err := c.want(key)
+	if err != nil {
+		return nil
+	}
+	return ld
+}
+
+// hold waits for loads and keeps what they read in memory until the function it returns is called.
+func hold(ctx context.Context, loads []*load) (release func()) {
+	if len(loads) == 0 {
+		return func() {}
 	}
 	var pinned []*load
 	for _, ld := range loads {

@@ -218,7 +218,7 @@ func (r *Role) writeFloor(ctx context.Context, prefix string, at uint64) error {
 	key := append(appendScope(nil, annav1.Space_METADATA, scopeOwned), prefix...)
 	res, c, seq := r.write(ctx, key, &annav1.Op{
 		Kind: annav1.OpKind_PUT, Stamp: true, Value: binary.BigEndian.AppendUint64(nil, at), TtlNano: int64(r.opts.TombstoneGrace),
-	}, annav1.Durability_SYNC)
+	}, annav1.Durability_SYNC, &annav1.Result{})
 	if res.Code != "" {
 		return status.FromCode(res.Code, res.Text)
 	}

@@ -161,7 +161,7 @@ func watchItems(evs []event, keysOnly bool) []*annav1.Item {
 func (r *Role) watchInitial(ctx context.Context, q transport.Query, req *annav1.Request, key []byte) error {
 	o := req.Watch
 	if !o.Prefix {
-		res := r.get(ctx, key, nil)
+		res := r.get(ctx, key, nil, &annav1.Result{})
 		if res.Code == status.NotFound.String() {
 			return nil
 		}
