@@ -151,12 +151,13 @@ func Wrap(c Class, err error) error {
 // Of returns the class of err: its own if it has one, Deadline and Cancelled for the context errors, OK for nil and
 // Internal for everything else.
 func Of(err error) Class {
-	var e *Error
-	switch {
-	case err == nil:
+	if err == nil {
 		return OK
-	case errors.As(err, &e):
+	}
+	if e := find(err); e != nil {
 		return e.Class
+	}
+	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return Deadline
 	case errors.Is(err, context.Canceled):
@@ -165,9 +166,29 @@ func Of(err error) Class {
 	return Internal
 }
 
+// find returns the outermost Error of err's chain, nil if there is none. Most often that is err itself, and then nothing
+// is allocated: calls ask for the class of every result.
+func find(err error) *Error {
+	if e, ok := err.(*Error); ok { //nolint:errorlint // the chain is looked at below
+		return e
+	}
+	return findDeep(err)
+}
+
+func findDeep(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return nil
+}
+
 // DetailOf returns the detail of err's class, or "".
 func DetailOf(err error) string {
-	if e := (*Error)(nil); errors.As(err, &e) {
+	if err == nil {
+		return ""
+	}
+	if e := find(err); e != nil {
 		return e.Detail
 	}
 	return ""

@@ -54,11 +54,7 @@ func (r *Role) execute(ctx context.Context, inv *essav1.Invocation, args []byte,
 		return nil, nil, err
 	}
 	defer r.core.end(f)
-	if !call.Deadline.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, call.Deadline)
-		defer cancel()
-	}
+	// No timer here: the engine keeps the deadline, and ctx ends when the scheduler stops waiting.
 	res, err := r.invoke(ctx, e, call)
 	if err != nil {
 		return nil, f, r.verdict(f, err)
