@@ -88,7 +88,7 @@ func compileModule(in io.Reader, make func(string) (Backend, error)) error {
 
 // confine bounds what this process may take.
 func confine(o *order) error {
-	seconds := uint64(o.Time/time.Second) + 1
+	seconds := (uint64(o.Time/time.Second) + 1) * uint64(goruntime.GOMAXPROCS(0))
 	for _, l := range []struct {
 		what int
 		most uint64
@@ -99,9 +99,12 @@ func confine(o *order) error {
 	}
 	debug.SetMemoryLimit(o.Memory * 3 / 4)
 	// Lower than the guests that run beside it.
-	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 10)
+	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, 5)
 	return nil
 }
+
+// childThreads is how many threads a compiler has; more make it hardly faster.
+func childThreads() int { return min(2, goruntime.NumCPU()) }
 
 // childMessages bounds how much of a failed compiler's output is kept.
 const childMessages = 8 << 10
@@ -123,7 +126,7 @@ func (ms *modules) compileOutside(ctx context.Context, id string, wasm []byte) e
 	cmd.Stdin = io.MultiReader(bytes.NewReader(head), strings.NewReader("\n"), bytes.NewReader(wasm))
 	var out, messages tail
 	cmd.Stdout, cmd.Stderr = &out, &messages
-	cmd.Env = []string{"GOMAXPROCS=1", "GOTRACEBACK=none"}
+	cmd.Env = []string{fmt.Sprintf("GOMAXPROCS=%d", childThreads()), "GOTRACEBACK=none"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = time.Second
 	// The signal at a parent's death is at that of the thread which started the child.

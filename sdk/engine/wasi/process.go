@@ -2,10 +2,10 @@ package wasi
 
 import "time"
 
-func argsGet(s *State, mem []byte, a []uint64) (Errno, error) { return strings(mem, a, s.Args), nil }
+func argsGet(s *State, mem []byte, a []uint64) (Errno, error) { return putStrings(mem, a, s.Args), nil }
 
 func environGet(s *State, mem []byte, a []uint64) (Errno, error) {
-	return strings(mem, a, s.Environ), nil
+	return putStrings(mem, a, s.Environ), nil
 }
 
 func argsSizesGet(s *State, mem []byte, a []uint64) (Errno, error) { return sizes(mem, a, s.Args), nil }
@@ -33,8 +33,8 @@ func sizes(mem []byte, a []uint64, list []string) Errno {
 	return Success
 }
 
-// strings writes pointers to the strings, and the strings.
-func strings(mem []byte, a []uint64, list []string) Errno {
+// putStrings writes pointers to the strings, and the strings.
+func putStrings(mem []byte, a []uint64, list []string) Errno {
 	ptrs, ok1 := view(mem, a[0], uint64(4*len(list)))
 	buf, ok2 := view(mem, a[1], uint64(bytesOf(list)))
 	if !ok1 || !ok2 {

@@ -190,23 +190,25 @@ const outputChunk = 64 << 10
 // whole returns how much of p can be passed on as it is: whole lines, or a piece of a line that is too long.
 func (s *State) whole(p []byte) int {
 	chunk := p[:min(len(p), max(outputChunk, s.Line))]
-	first := bytes.IndexByte(chunk, '\n')
-	if first < 0 || first >= s.Line {
+	n := s.line(chunk)
+	if n == 0 {
 		if len(p) < s.Line {
 			return 0
 		}
 		return s.Line
 	}
 	// All the lines of the chunk, up to one that is too long.
-	n := first + 1
 	for {
-		next := bytes.IndexByte(chunk[n:], '\n')
-		if next < 0 || next >= s.Line {
+		next := s.line(chunk[n:])
+		if next == 0 {
 			return n
 		}
-		n += next + 1
+		n += next
 	}
 }
+
+// line returns the length of the line that p begins with, or 0 where it does not end within the limit.
+func (s *State) line(p []byte) int { return bytes.IndexByte(p[:min(len(p), s.Line)], '\n') + 1 }
 
 func (s *State) flushOne(fd int) error {
 	p := s.pending[fd]

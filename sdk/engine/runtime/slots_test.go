@@ -1,0 +1,187 @@
+package runtime
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/essa-project/essad/sdk/status"
+)
+
+func testSlots(n, queue int, memory int64, run func(*future, *worker)) *slots {
+	return newSlots(n, queue, &budget{most: memory}, run)
+}
+
+// root queues a call from outside and returns when it is queued; order gets its name when it has a slot.
+func (s *slots) queueRoot(t *testing.T, name string, order chan string) {
+	t.Helper()
+	s.mu.Lock()
+	have := len(s.roots)
+	s.mu.Unlock()
+	go func() {
+		if err := s.acquire(context.Background(), time.Time{}, 1); err != nil {
+			name = err.Error()
+		}
+		order <- name
+	}()
+	for { // until it waits
+		s.mu.Lock()
+		n := len(s.roots)
+		s.mu.Unlock()
+		if n > have {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestOrder: who paused goes first, then nested calls newest first, then calls from outside, which are not kept out.
+func TestOrder(t *testing.T) {
+	order := make(chan string, 20)
+	names := map[*future]string{}
+	s := testSlots(1, 10, 100, func(f *future, _ *worker) { order <- names[f] })
+	if !s.try(1) {
+		t.Fatal("no slot in the beginning")
+	}
+	for _, n := range []string{"root 1", "root 2"} {
+		s.queueRoot(t, n, order)
+	}
+	for _, n := range []string{"a", "b", "c", "d", "e"} {
+		f := &future{}
+		names[f] = n
+		s.push(f)
+	}
+	back := make(chan struct{})
+	go func() {
+		s.resume(nil)
+		order <- "back"
+		close(back)
+	}()
+	for s.waitingBack() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	s.release()
+	<-back
+	s.release()
+	var got []string
+	for range 8 {
+		n := <-order
+		got = append(got, n)
+		if n[0] == 'r' {
+			s.release()
+		}
+	}
+	want := []string{"back", "e", "d", "c", "root 1", "b", "a", "root 2"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func (s *slots) waitingBack() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.back)
+}
+
+// TestGivingUp: who gives up leaves its place to the next, and gets an error of its kind.
+func TestGivingUp(t *testing.T) {
+	s := testSlots(1, 2, 100, nil)
+	s.try(1)
+	err := s.acquire(context.Background(), time.Now().Add(time.Millisecond), 1)
+	if status.Of(err) != status.Deadline {
+		t.Errorf("past its deadline: %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := s.acquire(ctx, time.Time{}, 1); status.Of(err) != status.Cancelled {
+		t.Errorf("cancelled: %v", err)
+	}
+	order := make(chan string, 2)
+	s.queueRoot(t, "one", order)
+	s.queueRoot(t, "two", order)
+	if err := s.acquire(context.Background(), time.Time{}, 1); status.Of(err) != status.Overloaded || status.DetailOf(err) != status.DetailSafe {
+		t.Errorf("beyond the queue: %v", err)
+	}
+	if err := s.acquire(context.Background(), time.Time{}, 101); status.Of(err) != status.Overloaded {
+		t.Errorf("beyond all memory: %v", err)
+	}
+	s.release()
+	s.release()
+	if a, b := <-order, <-order; a != "one" || b != "two" {
+		t.Errorf("%s, %s", a, b)
+	}
+}
+
+// TestMemoryFirst: a call waits for memory although there is a slot.
+func TestMemoryFirst(t *testing.T) {
+	s := testSlots(2, 2, 10, nil)
+	if !s.try(8) || s.try(8) {
+		t.Fatal("memory was given twice, or not at all")
+	}
+	got := make(chan error)
+	go func() { got <- s.acquire(context.Background(), time.Time{}, 8) }()
+	select {
+	case <-got:
+		t.Fatal("it did not wait")
+	case <-time.After(20 * time.Millisecond):
+	}
+	s.budget.release(8)
+	s.freed()
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestClaims: each nested call is run once, by its parent or by a worker, and the slots are all there in the end.
+func TestClaims(t *testing.T) {
+	var mu sync.Mutex
+	ran := map[*future]int{}
+	count := func(f *future, _ *worker) {
+		mu.Lock()
+		ran[f]++
+		mu.Unlock()
+	}
+	s := testSlots(4, 10, 100, count)
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			for !s.try(1) {
+				time.Sleep(time.Millisecond)
+			}
+			for range 500 {
+				a, b := &future{}, &future{}
+				s.push(a)
+				s.push(b)
+				if s.claim(a) {
+					count(a, nil)
+				}
+				if s.claim(b) {
+					count(b, nil)
+				}
+			}
+			s.release()
+		})
+	}
+	wg.Wait()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		mu.Lock()
+		n := len(ran)
+		mu.Unlock()
+		s.mu.Lock()
+		free := s.free
+		s.mu.Unlock()
+		if n == 3000 && free == 4 {
+			break
+		}
+	}
+	if s.free != 4 || len(ran) != 3000 {
+		t.Errorf("%d slots free, %d calls run", s.free, len(ran))
+	}
+	for _, n := range ran {
+		if n != 1 {
+			t.Fatalf("a call was run %d times", n)
+		}
+	}
+}
