@@ -128,8 +128,8 @@ func (l *loader) take(max int, last bool) []*load {
 	return out
 }
 
-func (l *loader) read(ctx context.Context, batch []*load) ([]storage.Item, error) {
-	ctx, cancel := context.WithTimeout(ctx, applyTime)
+func (l *loader) read(outer context.Context, batch []*load) ([]storage.Item, error) {
+	ctx, cancel := context.WithTimeout(outer, applyTime)
 	defer cancel()
 	keys := make([][]byte, len(batch))
 	for i, ld := range batch {
@@ -138,6 +138,9 @@ func (l *loader) read(ctx context.Context, batch []*load) ([]storage.Item, error
 	items, err := l.store.Get(ctx, keys)
 	if err == nil && len(items) != len(keys) {
 		err = status.Errorf(status.Internal, "kvs: the store returned %d records for %d keys", len(items), len(keys))
+	}
+	if err != nil && ctx.Err() != nil && outer.Err() == nil {
+		err = status.Errorf(status.Unavailable, "kvs: the store has not answered a read for %s", applyTime)
 	}
 	// One corrupt record must not fail its neighbours.
 	if status.Of(err) == status.Corrupt && len(keys) > 1 {

@@ -143,7 +143,7 @@ func (f *floors) forget(now, grace uint64) {
 
 // maxFloors bounds the deleted scopes that are remembered. All of a scope is gone when its deletion ends; it is remembered
 // for the sake of what other nodes may still send.
-const maxFloors = 1 << 18
+const maxFloors = 1 << 16
 
 // trim forgets scope, whose keys are gone, where too many are remembered.
 func (f *floors) trim(scope string) {
@@ -202,6 +202,13 @@ func (r *Role) dropScope(ctx context.Context, space annav1.Space, scope string) 
 		return status.Errorf(status.Denied, "kvs: metadata cannot be deleted by scope")
 	}
 	prefix := string(appendScope(nil, space, scope))
+	if err := r.flush(ctx); err != nil {
+		return fmt.Errorf("delete scope %q: %w", scope, err)
+	}
+	// Most runs put nothing: nothing needs to be remembered then.
+	if keys, _, err := r.keysOf(ctx, prefix, ""); err != nil || len(keys) == 0 {
+		return err
+	}
 	at := r.clock.Now()
 	r.floors.set(prefix, at)
 	if err := r.writeFloor(ctx, prefix, at); err != nil {
