@@ -1,0 +1,156 @@
+package agent
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"go.uber.org/goleak"
+
+	"github.com/essa-project/essad/config"
+	"github.com/essa-project/essad/sdk/client"
+	"github.com/essa-project/essad/sdk/status"
+	"github.com/essa-project/essad/sdk/transport/local"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// load makes the configuration of a daemon in dir from HCL.
+func load(t *testing.T, dir, hcl string) *config.Config {
+	t.Helper()
+	cfg, _, err := config.Load(config.Sources{
+		Inline: []config.Inline{{Name: "test.hcl", Data: []byte(hcl)}},
+		Set: []config.Setting{
+			{Source: "test", Path: "node.name", Value: "n1"},
+			{Source: "test", Path: "node.data_dir", Value: filepath.Join(dir, "data")},
+			{Source: "test", Path: "node.runtime_dir", Value: filepath.Join(dir, "run")},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "essad")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+const withoutPlugins = `
+version = 1
+routing {}
+kvs {
+  store = ""
+}
+scheduler {}
+`
+
+// run starts an agent and returns how to stop it.
+func run(t *testing.T, cfg *config.Config) (stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- New(cfg, hclog.NewNullLogger()).Run(ctx, func() { close(ready) }) }()
+	select {
+	case <-ready:
+	case err := <-done:
+		cancel()
+		t.Fatalf("the agent ended before it was ready: %v", err)
+	}
+	return func() error { cancel(); return <-done }
+}
+
+// A daemon starts, serves over its socket, stops without a trace, and starts again on the same folders.
+func TestLife(t *testing.T) {
+	dir := shortDir(t)
+	cfg := load(t, dir, withoutPlugins)
+	for range 2 {
+		stop := run(t, cfg)
+		s, err := local.Dial(t.Context(), cfg.Node.Socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := client.NewKVS(s, client.Public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := k.Set(t.Context(), client.UserSpace, "", []byte("a"), []byte("b"), client.PutOptions{}); err != nil {
+			t.Error(err)
+		}
+		nodes, err := client.New(s).Nodes(t.Context())
+		if err != nil || len(nodes) != 1 || nodes[0].Node != "n1" || nodes[0].GetKvs().GetPuts() == 0 {
+			t.Errorf("status %v, %v", nodes, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(cfg.Node.Socket); err == nil {
+			t.Error("the socket outlives the daemon")
+		}
+	}
+}
+
+func TestSecondDaemonIsRefused(t *testing.T) {
+	dir := shortDir(t)
+	cfg := load(t, dir, withoutPlugins)
+	stop := run(t, cfg)
+	err := New(cfg, hclog.NewNullLogger()).Run(t.Context(), nil)
+	if status.Of(err) != status.Conflict || !strings.Contains(err.Error(), cfg.Node.DataDir) {
+		t.Errorf("error %v", err)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNewerFormatIsRefused(t *testing.T) {
+	dir := shortDir(t)
+	cfg := load(t, dir, withoutPlugins)
+	if err := os.MkdirAll(cfg.Node.DataDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for content, want := range map[string]status.Class{"99\n": status.Invalid, "garbage": status.Corrupt} {
+		if err := os.WriteFile(filepath.Join(cfg.Node.DataDir, "format"), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := New(cfg, hclog.NewNullLogger()).Run(t.Context(), nil); status.Of(err) != want {
+			t.Errorf("format %q: error %v, want class %v", content, err, want)
+		}
+	}
+}
+
+// What fails at start is named, and what had started is stopped.
+func TestFailedStartLeavesNothing(t *testing.T) {
+	dir := shortDir(t)
+	cfg := load(t, dir, withoutPlugins+"executor {}\nengine \"absent\" {}\n")
+	err := New(cfg, hclog.NewNullLogger()).Run(t.Context(), nil)
+	if status.Of(err) != status.NotFound || !strings.Contains(err.Error(), "essad-plugin-absent") {
+		t.Fatalf("error %v", err)
+	}
+	stop := run(t, load(t, dir, withoutPlugins)) // the folders are free again
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestStartIsCancelled(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	defer cancel()
+	<-ctx.Done()
+	if err := New(load(t, shortDir(t), withoutPlugins), hclog.NewNullLogger()).Run(ctx, nil); err == nil {
+		t.Error("a cancelled start succeeded")
+	}
+}
