@@ -367,11 +367,14 @@ func testSubscriptionChurn(f *fabric) {
 		all.Add(1)
 		go func() {
 			defer all.Done()
-			for {
+			for i := 0; ; i++ {
 				select {
 				case <-stop:
 					return
 				default:
+				}
+				if i%16 == 0 {
+					time.Sleep(20 * time.Microsecond) // else the network poller starves on few processors
 				}
 				if err := a.Put(f.ctx(), "churn/x", []byte("x"), block); err != nil {
 					f.Error(err)
