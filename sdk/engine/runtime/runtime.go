@@ -82,6 +82,10 @@ func (rt *Runtime) Update(_ context.Context, us []engine.CacheUpdate) error {
 
 // Invoke implements engine.Engine.
 func (rt *Runtime) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, error) {
+	if err := rt.enter(); err != nil {
+		return nil, err
+	}
+	defer rt.calls.Done() // when all that Close takes away is given back
 	m, err := rt.modules.take(c.Module)
 	if err != nil {
 		return nil, err
@@ -94,10 +98,7 @@ func (rt *Runtime) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, 
 	if err != nil {
 		return nil, err
 	}
-	if err := rt.enlist(g); err != nil {
-		g.discard()
-		return nil, err
-	}
+	rt.enlist(g)
 	defer rt.dismiss(g)
 	if ctx.Done() != nil {
 		stop := context.AfterFunc(ctx, func() { g.end(ctxError(ctx)) })
@@ -136,23 +137,35 @@ func ctxError(ctx context.Context) error {
 	return err
 }
 
-// enlist makes a call one that Close ends.
-func (rt *Runtime) enlist(g *Guest) error {
+// enter counts a call that Close waits for.
+func (rt *Runtime) enter() error {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	if rt.closed {
 		return errClosed()
 	}
-	rt.live[g] = struct{}{}
 	rt.calls.Add(1)
 	return nil
 }
 
+// enlist makes a call one that Close ends.
+func (rt *Runtime) enlist(g *Guest) {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	rt.live[g] = struct{}{}
+	if rt.closed {
+		g.end(errClosedWhile())
+	}
+}
+
 func (rt *Runtime) dismiss(g *Guest) {
 	rt.mu.Lock()
+	defer rt.mu.Unlock()
 	delete(rt.live, g)
-	rt.mu.Unlock()
-	rt.calls.Done()
+}
+
+func errClosedWhile() error {
+	return status.Errorf(status.Unavailable, "the engine was closed while the call ran")
 }
 
 // Close implements engine.Engine.
@@ -164,7 +177,7 @@ func (rt *Runtime) Close() error {
 	}
 	rt.closed = true
 	for g := range rt.live {
-		g.end(status.Errorf(status.Unavailable, "the engine was closed while the call ran"))
+		g.end(errClosedWhile())
 	}
 	rt.mu.Unlock()
 	rt.calls.Wait()
