@@ -119,7 +119,9 @@ func (sc *scenario) run(words []string) string {
 	case "new":
 		sc.s = newShard(shardConfig{
 			persistent: args[0] == "store", maxValue: 1000, grace: 100, lease: 1000, maxHolders: 3,
-			floor: func(string) uint64 { return sc.floor },
+			floor:  func(string) uint64 { return sc.floor },
+			absent: func(key []byte) bool { return strings.HasPrefix(string(key[2:]), "absent") },
+			added:  func(string) {},
 		})
 	case "floor":
 		sc.floor = opt["at"]
@@ -387,7 +389,7 @@ func TestShardInvariants(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		persistent := rapid.Bool().Draw(rt, "persistent")
 		floor := uint64(0)
-		s := newShard(shardConfig{persistent: persistent, maxValue: 100, grace: 20, lease: 10, maxHolders: 4, floor: func(string) uint64 { return floor }})
+		s := newShard(shardConfig{persistent: persistent, maxValue: 100, grace: 20, lease: 10, maxHolders: 4, floor: func(string) uint64 { return floor }, absent: func([]byte) bool { return false }, added: func(string) {}})
 		now, taken := uint64(1), false
 		var b batch
 		to := &named{"x"}

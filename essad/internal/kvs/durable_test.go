@@ -648,3 +648,87 @@ func TestModel(t *testing.T) {
 		rt.Repeat(actions)
 	})
 }
+
+// counting counts what the store is asked for.
+type counting struct {
+	*disk
+	reads atomic.Int64
+}
+
+func (c *counting) Get(ctx context.Context, keys [][]byte) ([]storage.Item, error) {
+	c.reads.Add(int64(len(keys)))
+	return c.disk.Get(ctx, keys)
+}
+
+// A store that was empty is not asked for new keys; one that was not is no longer asked for absent keys once it has been
+// asked often enough. No key that is there is ever taken for absent, however much is written meanwhile.
+func TestAbsentKeys(t *testing.T) {
+	c := &counting{disk: newDisk(t)}
+	n := start(t, kvs.Options{Store: c, Durability: "memory", Memory: 1 << 20, WriteBuffer: 1 << 30})
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	var ops []client.Op
+	put := func(prefix string, from, to int) {
+		t.Helper()
+		for at := from; at < to; at += 2000 {
+			ops = ops[:0]
+			for i := at; i < min(at+2000, to); i++ {
+				ops = append(ops, client.Op{Kind: client.OpPut, Key: fmt.Append(nil, prefix, i), Value: []byte("v"), Stamp: true})
+			}
+			res, err := n.kvs.Do(ctx, user, "", client.DefaultDurability, ops)
+			if err != nil || res[0].Err != nil {
+				t.Error(err, res[0].Err)
+				return
+			}
+		}
+	}
+	absent := func(count int) {
+		t.Helper()
+		var keys [][]byte
+		for i := range count {
+			keys = append(keys, fmt.Append(nil, "absent", i))
+		}
+		res, err := n.kvs.MultiGet(ctx, user, "", keys)
+		if err != nil || status.Of(res[0].Err) != status.NotFound {
+			t.Fatal(err, res[0].Err)
+		}
+	}
+	put("a", 0, 20000)
+	absent(2000)
+	if r := c.reads.Load(); r > 1000 {
+		t.Errorf("%d reads of a store that was empty", r)
+	}
+	n.restart()
+	c.reads.Store(0)
+	var wg sync.WaitGroup
+	wg.Go(func() { put("b", 0, 60000) }) // fills the first table
+	for {
+		c.reads.Store(0)
+		absent(4000)
+		if c.reads.Load() < 1000 {
+			break
+		}
+	}
+	wg.Wait()
+	put("b", 60000, 61000)
+	for _, k := range []struct {
+		prefix string
+		n      int
+	}{{"a", 20000}, {"b", 61000}} {
+		for at := 0; at < k.n; at += 1000 {
+			var keys [][]byte
+			for i := at; i < at+1000; i++ {
+				keys = append(keys, fmt.Append(nil, k.prefix, i))
+			}
+			res, err := n.kvs.MultiGet(ctx, user, "", keys)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range res {
+				if res[i].Err != nil {
+					t.Fatalf("%s: %v", keys[i], res[i].Err)
+				}
+			}
+		}
+	}
+}

@@ -147,6 +147,7 @@ type Role struct {
 	loader     *loader // nil without a store
 	feeds      feeds
 	floors     floors
+	filter     filter
 
 	memory  atomic.Int64 // bytes resident in all shards
 	pending atomic.Int64 // bytes of changes not yet in the store
@@ -189,6 +190,7 @@ func New(o Options) (*Role, error) {
 	r.clock = hlc.NewClock(o.MaxClockSkew)
 	r.feeds.init(r)
 	r.floors.byScope = map[string]uint64{}
+	r.filter.seed = maphash.MakeSeed()
 	cfg := shardConfig{
 		persistent: o.Store != nil,
 		maxValue:   o.MaxValue,
@@ -196,6 +198,8 @@ func New(o Options) (*Role, error) {
 		lease:      uint64(o.CacheLease),
 		maxHolders: max(1, o.MaxCached/o.Shards),
 		floor:      r.floors.of,
+		absent:     r.filter.absent,
+		added:      r.filter.add,
 	}
 	for range o.Shards {
 		r.cells = append(r.cells, &cell{core: newShard(cfg), role: r, loads: map[string]*load{}})
@@ -212,6 +216,11 @@ func (r *Role) Run(ctx context.Context) error {
 	if err := r.floors.read(ctx, r.opts.Store, r.clock.Now(), r.opts.TombstoneGrace); err != nil {
 		return fmt.Errorf("kvs: read the deleted scopes: %w", err)
 	}
+	if r.opts.Store != nil {
+		if err := r.filter.begin(ctx, r.opts.Store); err != nil {
+			return fmt.Errorf("kvs: %w", err)
+		}
+	}
 	work, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	halt, endAll := context.WithCancel(context.WithoutCancel(ctx))
@@ -227,6 +236,7 @@ func (r *Role) Run(ctx context.Context) error {
 		for range loaders {
 			background.Go(func() { r.loader.run(back) })
 		}
+		background.Go(func() { r.keepFilter(back) })
 	}
 	background.Go(func() {
 		r.resume(work) // before anything is forgotten

@@ -359,7 +359,7 @@ func (r *Role) room(ctx context.Context, c *cell, batched bool) error {
 		if err := r.closed.Load(); err != nil {
 			return status.Safe(status.Errorf(err.Class, "%w", err))
 		}
-		if r.pending.Load() <= r.opts.WriteBuffer && !(batched && c.lane.behind()) {
+		if r.pending.Load() <= r.opts.WriteBuffer && (!batched || !c.lane.behind()) {
 			return nil
 		}
 		// Changes of any shard fill the buffer and any batch makes room, so the end of one batch is not waited for.

@@ -168,6 +168,8 @@ func (l *loader) end(batch []*load, items []storage.Item, err error) {
 			ld.err = err
 		case ld.err == nil && items[i].Found:
 			rec, ld.err = storedRecord(ld.key, items[i].Value)
+		case ld.err == nil:
+			ld.cell.role.filter.vain.Add(1)
 		}
 		c := ld.cell
 		c.mu.Lock()

@@ -45,12 +45,14 @@ type shard struct {
 type shardConfig struct {
 	persistent bool
 	maxValue   int
-	maxSkew    uint64
 	grace      uint64 // how long a tombstone is kept
 	lease      uint64
 	maxHolders int
 	// floor returns the generation that new records of a key's scope begin with: the clock of the scope's last delete.
 	floor func(key string) uint64
+	// absent reports whether a cold key is certainly not in the store; added tells that a key will be.
+	absent func(key []byte) bool
+	added  func(key string)
 }
 
 // entry is a resident record.
@@ -85,15 +87,15 @@ func newShard(cfg shardConfig) *shard {
 	return s
 }
 
-// find returns the entry of key; miss tells that it must be loaded first. Without a store an absent key has no entry, and
-// neither is it a miss.
+// find returns the entry of key; miss tells that it must be loaded first. A key that is certainly absent has no entry and
+// is no miss.
 func (s *shard) find(key []byte) (e *entry, miss bool) {
 	e = s.entries[string(key)]
 	if e != nil {
 		e.hot = true
 		return e, false
 	}
-	return nil, s.cfg.persistent
+	return nil, s.cfg.persistent && !s.cfg.absent(key)
 }
 
 // ensure returns the entry of a key that find did not report missing.
@@ -149,13 +151,16 @@ func (s *shard) dueOf(r lattice.Record) uint64 {
 // changed is the one place that decides what a change is: the record of e is now rec. The store, watchers and caches all
 // hear of it from here.
 func (s *shard) changed(e *entry, rec lattice.Record) {
-	was := len(e.rec.Value) > 0
+	was, fresh := len(e.rec.Value) > 0, e.rec.IsZero()
 	e.rec = rec
 	s.seq++
 	e.seq = s.seq
 	s.resize(e)
 	s.due.set(e, s.dueOf(rec))
 	if s.cfg.persistent {
+		if fresh && !rec.IsZero() {
+			s.cfg.added(e.key)
+		}
 		s.list(e)
 	}
 	if len(rec.Value) > 0 || was {
