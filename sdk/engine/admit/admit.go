@@ -28,6 +28,7 @@
 package admit
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -94,15 +95,19 @@ const (
 	MaxElems         = 1 << 20
 	MaxDataSegments  = 200_000 // Go's linker emits more than 20,000 for a small program
 	MaxMemoryPages   = 1 << 14 // 1 GiB
-	MaxBodyBytes     = 4 << 20
+	MaxBodyBytes     = 2 << 20
 	MaxParams        = 1_000
 	MaxLocals        = 20_000
 	MaxNesting       = 50_000
 	MaxBranchTargets = 65_536
 
-	SliceUnits = 1 << 18
+	SliceUnits = 1 << 17 // less than a tenth of a millisecond of ordinary code, a few milliseconds of the worst
 	StackUnits = 16 << 20
 )
+
+// MaxStackUnits is the largest stack limit that is sure to be met before the stack limit of an engine (wazero's is 50 MB,
+// and no shape of frame that we could think of takes more than 0.65 bytes for a unit). Larger ones are lowered to it.
+const MaxStackUnits = 64 << 20
 
 // withDefaults fills in what was left zero.
 func (o Options) withDefaults() Options {
@@ -130,6 +135,8 @@ func (o Options) withDefaults() Options {
 	def(&o.MaxBranchTargets, MaxBranchTargets)
 	def(&o.SliceUnits, SliceUnits)
 	def(&o.StackUnits, StackUnits)
+	o.MaxModuleBytes = min(o.MaxModuleBytes, 1<<30) // offsets are 32 bits wide
+	o.StackUnits = min(o.StackUnits, MaxStackUnits)
 	return o
 }
 
@@ -183,12 +190,12 @@ func checkHeader(b []byte) error {
 		return invalid("the module is empty: %s", advice)
 	case strings.HasPrefix(text, "(module") || strings.HasPrefix(text, "(component") || strings.HasPrefix(text, ";;"):
 		return invalid("this is WebAssembly text, not a binary: translate it first, for example with wat2wasm")
-	case strings.HasPrefix(string(b), "\x7fELF"):
+	case bytes.HasPrefix(b, []byte("\x7fELF")):
 		return invalid("this is a native program (ELF), not WebAssembly: %s", advice)
-	case len(b) < 8 && strings.HasPrefix("\x00asm\x01\x00\x00\x00", string(b)):
-		return invalid("the module ends within its first 8 bytes: the file is truncated")
-	case !strings.HasPrefix(string(b[:min(len(b), 4)]), "\x00asm"):
+	case !strings.HasPrefix("\x00asm", string(b[:min(len(b), 4)])):
 		return invalid("this is not WebAssembly (it does not begin with \\0asm): %s", advice)
+	case len(b) < 8:
+		return invalid("the module ends within its first 8 bytes: the file is truncated")
 	}
 	switch version, layer := uint16(b[4])|uint16(b[5])<<8, uint16(b[6])|uint16(b[7])<<8; {
 	case layer == 1:

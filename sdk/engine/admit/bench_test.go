@@ -25,21 +25,66 @@ var goJobs = []job{
 	{"gofib", 18}, {"textwork", 20}, {"deep", 1_000},
 }
 
-// TestOverhead reports what the injected code costs: the fastest of many alternating runs, original against rewritten.
-func TestOverhead(t *testing.T) {
-	if testing.Short() {
-		t.Skip("measures only")
-	}
-	compare := func(wasm []byte, jobs []job) {
-		rt := newRuntime(t)
-		plain, admitted := instantiate(t, rt, wasm), instantiate(t, rt, mustAdmit(t, wasm, admit.Options{}).Wasm)
-		for _, j := range jobs {
-			p, a := fastest(t, plain, admitted, j.name, j.n)
-			t.Logf("%-10s %v -> %v x%.2f", j.name, p, a, float64(a)/float64(p))
+// BenchmarkOverhead reports what the injected code costs as a ratio, x-original: the shortest of many alternating runs.
+func BenchmarkOverhead(b *testing.B) {
+	for _, g := range []struct {
+		name string
+		wasm []byte
+		jobs []job
+	}{{"c", readGuest(b, "bench.wasm"), cJobs}, {"go", goGuest(b), goJobs}} {
+		rt := newRuntime(b)
+		plain, admitted := instantiate(b, rt, g.wasm), instantiate(b, rt, mustAdmit(b, g.wasm, admit.Options{}).Wasm)
+		for _, j := range g.jobs {
+			b.Run(g.name+"/"+j.name, func(b *testing.B) {
+				before, after := time.Hour, time.Hour
+				for b.Loop() {
+					p, a := fastest(b, plain, admitted, j.name, j.n)
+					before, after = min(before, p), min(after, a)
+				}
+				b.ReportMetric(float64(after)/float64(before), "x-original")
+			})
 		}
 	}
-	compare(readGuest(t, "bench.wasm"), cJobs)
-	compare(goGuest(t), goJobs)
+}
+
+// BenchmarkSafepoint is the cost of leaving compiled code once.
+func BenchmarkSafepoint(b *testing.B) {
+	rt := newRuntime(b)
+	wasm := readGuest(b, "bench.wasm")
+	often := instantiate(b, rt, mustAdmit(b, wasm, admit.Options{SliceUnits: 1}).Wasm)
+	f := often.ExportedFunction("fib")
+	const calls = 21891 // of fib(20), each of which has one safepoint
+	for b.Loop() {
+		if _, err := f.Call(ctx, 20); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/calls, "ns/safepoint")
+}
+
+func BenchmarkModule(b *testing.B) {
+	wasm := goGuest(b)
+	b.SetBytes(int64(len(wasm)))
+	b.ReportAllocs()
+	for b.Loop() {
+		a := mustAdmit(b, wasm, admit.Options{})
+		b.ReportMetric(float64(len(a.Wasm))/float64(len(wasm)), "size-ratio")
+	}
+}
+
+// BenchmarkCompile shows what the rewriting costs when the engine compiles a Go guest.
+func BenchmarkCompile(b *testing.B) {
+	wasm := goGuest(b)
+	for name, wasm := range map[string][]byte{"original": wasm, "admitted": mustAdmit(b, wasm, admit.Options{}).Wasm} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				rt := newRuntime(b)
+				if _, err := rt.CompileModule(ctx, wasm); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
 
 // fastest calls the same export of two modules in turn, and returns the shortest time of each.
@@ -52,7 +97,7 @@ func fastest(t testing.TB, a, b api.Module, name string, n uint64) (ta, tb time.
 		return min(best, time.Since(start))
 	}
 	ta, tb = time.Hour, time.Hour
-	for range 200 {
+	for range 100 {
 		ta, tb = once(a, ta), once(b, tb)
 	}
 	return ta, tb

@@ -12,7 +12,7 @@ type dispatch struct {
 	found    bool
 	selector int
 	targets  []int32 // serials of the blocks that the table leads out of; the last is the default
-	from     uint64  // total where the loop began
+	from     uint64  // path at the table
 }
 
 // labels decodes a br_table.
@@ -24,15 +24,15 @@ func (s *scanner) labels(at int, prev before) error {
 			s.function, from, n, s.o.MaxBranchTargets)
 	}
 	starts := prev.selector >= 0 && !s.dispatch.found
-	counted := false
 	for i := 0; i <= n && s.r.err == nil; i++ {
 		f := &s.frames[len(s.frames)-1-s.r.index("label", len(s.frames))]
 		if starts {
 			s.dispatch.targets = append(s.dispatch.targets, f.serial)
 		}
-		if f.jumps != nil && !counted {
-			counted = true
+		if f.jumps != nil {
 			s.countBack(f.jumps.from, at, -1)
+		} else {
+			s.branch(f)
 		}
 	}
 	if s.r.err != nil {
@@ -46,26 +46,23 @@ func (s *scanner) labels(at int, prev before) error {
 }
 
 // startDispatch turns a loop into a dispatch loop, unless the table itself leads back to its header: nothing would count
-// that. The loop's code is charged once, to what is around it.
+// that.
 func (s *scanner) startDispatch(prev before) {
 	loop := &s.frames[prev.head]
 	if slices.Contains(s.dispatch.targets, loop.serial) {
 		s.dispatch.targets = s.dispatch.targets[:0]
 		return
 	}
-	s.dispatch.found, s.dispatch.selector, s.dispatch.from = true, prev.selector, s.total
+	s.dispatch.found, s.dispatch.selector, s.dispatch.from = true, prev.selector, s.path
 	loop.jumps = &s.dispatch
-	s.edits[loop.region].kind = editNone
-	outer := s.frames[prev.head-1].region
-	for i := prev.head; i < len(s.frames); i++ {
-		s.frames[i].region = outer
-	}
+	s.edits[loop.edit].kind = editNone
 }
 
 // jump looks at a branch to a label. One that leads to a dispatch loop counts unless it surely leads forward.
 func (s *scanner) jump(op byte, label, at int, prev before) {
 	f := &s.frames[len(s.frames)-1-label]
 	if f.jumps == nil {
+		s.branch(f)
 		return
 	}
 	if op != opBr {
@@ -77,7 +74,15 @@ func (s *scanner) jump(op byte, label, at int, prev before) {
 		s.countBack(f.jumps.from, at, label)
 	case s.closed[target] > 0:
 		s.countBack(s.closed[target]-1, at, label)
+	default:
+		s.branch(s.open(target))
 	}
+}
+
+// open returns the open block of a serial. Serials grow from the outer blocks to the inner ones.
+func (s *scanner) open(serial int32) *frame {
+	i, _ := slices.BinarySearchFunc(s.frames, serial, func(f frame, serial int32) int { return int(f.serial - serial) })
+	return &s.frames[i]
 }
 
 // target returns the serial of the block that a branch to the loop comes out of, or -1 if that is not known.
@@ -89,8 +94,10 @@ func (d *dispatch) target(prev before) int32 {
 	return d.targets[min(uint64(uint32(prev.value)), uint64(len(d.targets)-1))]
 }
 
-// countBack counts a branch to a dispatch loop, by the code between where the loop goes on and here.
+// countBack counts a branch to a dispatch loop, by the path between where the loop goes on and here.
 func (s *scanner) countBack(from uint64, at, label int) {
-	cost := min(s.total-from+costPlain, maxCost)
-	s.edits = append(s.edits, edit{kind: editBack, from: int32(at), to: int32(at), arg: uint32(cost), label: int32(label)})
+	if n := len(s.edits); n > 0 && s.edits[n-1].kind == editBack && s.edits[n-1].from == int32(at) {
+		return // a table that leads there more than once
+	}
+	s.edits = append(s.edits, edit{kind: editBack, from: int32(at), to: int32(at), arg: cost(from, s.path), label: int32(label)})
 }

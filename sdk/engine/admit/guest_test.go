@@ -87,3 +87,41 @@ var buildGoGuest = sync.OnceValues(func() ([]byte, error) {
 	}
 	return os.ReadFile(out)
 })
+
+// goPair is the Go guest as it is and rewritten, with many more safepoints than usual. Compiling it takes a second or
+// two, so tests share it; what one of them does with it must not matter to another.
+type goPair struct{ plain, admitted api.Module }
+
+var sharedGoPair = sync.OnceValues(func() (goPair, error) {
+	wasm, err := buildGoGuest()
+	if err != nil {
+		return goPair{}, err
+	}
+	a, err := admit.Module(wasm, admit.Options{SliceUnits: 64})
+	if err != nil {
+		return goPair{}, err
+	}
+	config := wazero.NewRuntimeConfigCompiler()
+	if raceEnabled {
+		config = wazero.NewRuntimeConfigInterpreter()
+	}
+	rt := wazero.NewRuntimeWithConfig(ctx, config)
+	wasi.MustInstantiate(ctx, rt)
+	var p goPair
+	for wasm, to := range map[*[]byte]*api.Module{&wasm: &p.plain, &a.Wasm: &p.admitted} {
+		config := wazero.NewModuleConfig().WithName("").WithStartFunctions("_initialize")
+		if *to, err = rt.InstantiateWithConfig(ctx, *wasm, config); err != nil {
+			return goPair{}, err
+		}
+	}
+	return p, nil
+})
+
+func goGuests(t testing.TB) (plain, admitted api.Module) {
+	t.Helper()
+	p, err := sharedGoPair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.plain, p.admitted
+}

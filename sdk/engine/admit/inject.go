@@ -2,18 +2,18 @@ package admit
 
 // Sizes of the injected machinery, in units of the slice counter unless they say otherwise.
 const (
-	tightCost   = 64 // loops up to this cost are charged in full
-	dampBy      = 32
-	creditUnits = 128     // what a function with loops is charged for them at its entry
-	chargeUnits = 4096    // what loops pay for at a time
-	leafCost    = 64      // straight-line functions up to this cost are charged by their caller's call alone
-	costTable   = 1 << 15 // of a bulk table operation: tables are clamped, so its real cost is bounded
-	maxCost     = 1 << 24 // of one loop body or function entry, so that the counter cannot wrap around
-	chunkBytes  = 1 << 20 // of a bulk memory operation, between two safepoints
-	inlineBytes = 1 << 10 // constant lengths up to this stay as they are
-	bulkShift   = 5       // a unit of a bulk memory operation is 32 bytes
-	frameUnits  = 64      // stack units of any frame
-	maxFrame    = 1 << 28 // stack units of the heaviest frame counted
+	tightCost    = 64      // rounds of dispatch loops up to this cost are counted in the form that is best for tight loops
+	creditUnits  = 128     // what a function with loops is charged for them at its entry
+	chargeUnits  = 4096    // what loops pay for at a time
+	leafCost     = 64      // straight-line functions up to this cost are charged by their caller's call alone
+	straightCost = 1 << 16 // code without loops is broken by a safepoint after so much
+	costTable    = 1 << 15 // of a bulk table operation: tables are clamped, so its real cost is bounded
+	maxCost      = 1 << 24 // of one loop body or function entry, so that the counter cannot wrap around
+	chunkBytes   = 1 << 20 // of a bulk memory operation, between two safepoints
+	inlineBytes  = 1 << 10 // constant lengths up to this stay as they are
+	bulkShift    = 5       // a unit of a bulk memory operation is 32 bytes
+	frameUnits   = 64      // stack units of any frame
+	maxFrame     = 1 << 28 // stack units of the heaviest frame counted
 )
 
 const blockVoid = 0x40
@@ -30,7 +30,7 @@ const blockVoid = 0x40
 func (w *writer) function(body span) {
 	s := &w.scr
 	a := &asm{w.body[:0]}
-	cost := damp(s.entryCost)
+	cost := cost(0, s.longest)
 	w.locals(a, body)
 	if s.loops {
 		cost += creditUnits
@@ -67,13 +67,15 @@ func (w *writer) function(body span) {
 func (w *writer) edit(a *asm, e edit) {
 	switch e.kind {
 	case editLoop:
-		w.loop(a, damp(e.arg))
+		w.loop(a, e.arg)
 	case editBack:
-		w.back(a, damp(e.arg), e.label)
+		w.back(a, e.arg, e.label)
 	case editReturn:
 		a.br(e.arg)
 	case editBulk:
 		w.bulk(a, e)
+	case editYield:
+		a.call(w.funcYield)
 	}
 }
 
@@ -196,13 +198,4 @@ func (w *writer) overflowBody() []byte {
 	a := &asm{[]byte{0}}
 	a.i32(ReasonStack).gset(w.globalReason).unreachable()
 	return a.end().b
-}
-
-// damp lowers the cost of long code, of which a round seldom runs more than a part. The real cost is at most dampBy
-// times as high.
-func damp(cost uint32) uint32 {
-	if cost > tightCost {
-		cost = tightCost + (cost-tightCost)/dampBy
-	}
-	return min(cost, maxCost)
 }

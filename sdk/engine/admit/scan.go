@@ -11,6 +11,7 @@ const (
 	editNone                   // a dispatch loop's header: its branches back are counted instead
 	editReturn                 // replace return by a branch to the block around the body
 	editBulk                   // replace a bulk memory operation
+	editYield                  // a safepoint in the middle of very long code
 )
 
 // edit is a change to a body. A body's edits are in the order of its code.
@@ -28,8 +29,10 @@ type frame struct {
 	params  int32
 	results int32
 	base    int32     // operands below the block's own
-	region  int32     // the edit of the innermost loop around the code, -1: none
 	serial  int32     // counts the blocks of the function
+	edit    int32     // of a loop: the edit at its header
+	start   uint64    // path at the block's beginning
+	branch  uint64    // longest path to a branch to the block's label, plus one; 0: there is none
 	jumps   *dispatch // of a dispatch loop
 }
 
@@ -46,6 +49,11 @@ var nothing = before{head: -1, selector: -1, setLocal: -1}
 
 // scanner decodes function bodies one after the other and reuses its memory between them. It checks every index and
 // keeps the height of the operand stack; the types of operands are left to the engine.
+//
+// It also finds out what code costs at most, which is the longest path through it. Within a function all branches but
+// those to loops lead forward, so one pass is enough: path is the cost of the longest way from the function's entry to
+// the instruction at hand. The round of a loop costs what lies between its header and the branch back that is farthest
+// from it, the function itself the longest path of all. That counts what stands in an inner loop once too often.
 type scanner struct {
 	m *module
 	o *Options
@@ -53,17 +61,17 @@ type scanner struct {
 
 	frames   []frame
 	edits    []edit
-	closed   []uint64 // by serial of a block that has ended: total at its end, plus one
+	closed   []uint64 // by serial of a block that has ended: path at its end, plus one
 	dispatch dispatch
 	before   before
 
-	function          int    // index, for messages
-	results           int32  // of the function
-	locals            int    // parameters included
-	localsEnd         int    // where the code begins
-	height, maxHeight int32  // of the operand stack
-	entryCost         uint32 // of the code outside of loops
-	total             uint64 // cost of the code so far
+	function          int   // index, for messages
+	results           int32 // of the function
+	locals            int   // parameters included
+	localsEnd         int   // where the code begins
+	height, maxHeight int32 // of the operand stack
+	path, longest     uint64
+	unbroken          uint64 // cost of the code since it began or was last broken by a safepoint
 	calls             bool   // there are calls
 	loops             bool   // some loop counts in the credit local
 	bulks             bool   // some operation may need a helper
@@ -82,7 +90,7 @@ func (s *scanner) scan(function int, body span) error {
 		return err
 	}
 	s.localsEnd = s.r.pos
-	s.push(frame{op: opBlock, results: s.results, region: -1})
+	s.push(frame{op: opBlock, results: s.results})
 	for len(s.frames) > 0 && s.r.err == nil {
 		if err := s.instruction(); err != nil {
 			return err
@@ -115,7 +123,7 @@ func (s *scanner) readLocals(params []byte) error {
 }
 
 func (s *scanner) push(f frame) {
-	f.base, f.serial = s.height-f.params, int32(len(s.closed))
+	f.base, f.serial, f.start = s.height-f.params, int32(len(s.closed)), s.path
 	s.frames = append(s.frames, f)
 	s.closed = append(s.closed, 0)
 }
@@ -147,14 +155,21 @@ func (s *scanner) dead() {
 	s.height = f.base
 }
 
-// charge adds a cost to the loop that the code is in, or to the function's entry.
-func (s *scanner) charge(cost uint32) {
-	s.total += uint64(cost)
-	to := &s.entryCost
-	if region := s.top().region; region >= 0 {
-		to = &s.edits[region].arg
+// charge makes the path longer.
+func (s *scanner) charge(cost uint64) {
+	s.path += cost
+	s.longest = max(s.longest, s.path)
+}
+
+// branch notes that the label of f can be reached from here.
+func (s *scanner) branch(f *frame) { f.branch = max(f.branch, s.path+1) }
+
+// cost is what lies between two points of the same path, as a price.
+func cost(from, to uint64) uint32 {
+	if to <= from {
+		return costPlain // a round costs something even where it is empty
 	}
-	*to = min(*to+cost, maxCost)
+	return uint32(min(to-from, maxCost))
 }
 
 // instruction decodes one instruction.
@@ -164,7 +179,11 @@ func (s *scanner) instruction() error {
 	i := &ops[op]
 	prev := s.before
 	s.before = nothing
-	s.charge(uint32(i.cost))
+	s.charge(uint64(i.cost))
+	if s.unbroken += uint64(i.cost); s.unbroken > straightCost && !s.top().dead {
+		s.unbroken = 0
+		s.edits = append(s.edits, edit{kind: editYield, from: int32(from), to: int32(from)})
+	}
 	s.pop(int32(i.pop))
 	switch i.imm {
 	case immNone:
@@ -293,7 +312,7 @@ func (s *scanner) memoryIndex() {
 
 // block opens a block, loop or if.
 func (s *scanner) block(op byte, prev before) error {
-	f := frame{op: op, region: s.top().region}
+	f := frame{op: op}
 	from := s.r.pos
 	switch v := s.r.signed(33); {
 	case v >= int64(len(s.m.types)):
@@ -315,9 +334,8 @@ func (s *scanner) block(op byte, prev before) error {
 	s.give(f.params)
 	switch op {
 	case opLoop:
-		// A branch back costs something even where the loop is empty.
-		f.region = int32(len(s.edits))
-		s.edits = append(s.edits, edit{kind: editLoop, from: int32(s.r.pos), to: int32(s.r.pos), arg: costPlain})
+		f.edit = int32(len(s.edits))
+		s.edits = append(s.edits, edit{kind: editLoop, from: int32(s.r.pos), to: int32(s.r.pos)})
 		s.before.head = len(s.frames)
 	case opBlock:
 		s.before.head = prev.head
@@ -336,18 +354,42 @@ func (s *scanner) closeBlock(op byte, from int) error {
 		if f.op != opIf {
 			return &fault{from, "else without if"}
 		}
-		f.op, f.dead = opElse, false
+		if !f.dead {
+			s.branch(f) // from the end of the first arm to that of the second
+		}
+		f.op, f.dead, s.path = opElse, false, f.start
 		s.give(f.params)
 		return s.r.err
 	}
 	if f.op == opIf && f.params != f.results {
 		s.r.fail(from, "if without else must give what it takes")
 	}
-	s.closed[f.serial] = s.total + 1
+	s.join(f)
 	results := f.results
 	s.frames = s.frames[:len(s.frames)-1]
 	s.give(results)
 	return s.r.err
+}
+
+// join ends the paths within a block: a loop's round is known now, and after another block goes on whichever path to its
+// end is the longest.
+func (s *scanner) join(f *frame) {
+	if f.op == opLoop && f.jumps == nil {
+		if e := &s.edits[f.edit]; f.branch > 0 {
+			e.arg = cost(f.start, f.branch-1)
+		} else {
+			e.kind = editNone // nothing leads back
+		}
+	}
+	end := f.start // also the way past an if without else
+	if !f.dead {
+		end = max(end, s.path)
+	}
+	if f.op != opLoop && f.branch > 0 {
+		end = max(end, f.branch-1)
+	}
+	s.path = end
+	s.closed[f.serial] = end + 1
 }
 
 func (s *scanner) invoke(t funcType) {

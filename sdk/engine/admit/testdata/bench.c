@@ -135,3 +135,13 @@ EXPORT(indirect) u64 indirect(u32 n) {
 	for (u32 i = 0; i < n; i++) x = table[i % 3](x);
 	return x;
 }
+
+// Recursion without an end, and an endless run of bulk operations.
+EXPORT(recurse) u64 recurse(u32 n) { return recurse(n + 1) * 3 + n; }
+
+EXPORT(fill_forever) u64 fill_forever(u32 n) {
+	for (;;) {
+		__builtin_memset(bytes, (int)n++, sizeof bytes);
+		__asm__ volatile("" ::: "memory");
+	}
+}
