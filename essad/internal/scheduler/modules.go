@@ -51,7 +51,10 @@ func (r *Role) putChunk(ctx context.Context, req *essav1.ModulePutRequest) error
 
 // commitModule reads the chunks back, checks them against the name and writes the module's manifest, which makes it exist.
 func (r *Role) commitModule(ctx context.Context, sha string, size int64) error {
-	if size <= 0 || size > r.opts.MaxModule {
+	switch {
+	case size <= 0:
+		return status.Errorf(status.Invalid, "the module is empty: this is not WebAssembly")
+	case size > r.opts.MaxModule:
 		return tooLarge(size, r.opts.MaxModule)
 	}
 	m := &essav1.ModuleManifest{

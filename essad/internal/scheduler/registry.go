@@ -156,7 +156,7 @@ func (d *deployment) export(function string) (string, error) {
 		names = append(names, strings.TrimPrefix(f, wrapperPrefix))
 	}
 	if len(names) == 0 {
-		return "", status.Errorf(status.NotFound, "deployment %q has no functions", d.manifest.Name)
+		return "", status.Errorf(status.NotFound, "deployment %q has no functions: its module exports nothing that takes one i32, the length of the arguments, and returns nothing", d.manifest.Name)
 	}
 	const most = 16
 	if len(names) > most {
