@@ -42,6 +42,7 @@ var queryTests = []test{
 	{"ManyQueries", testManyQueries},
 	{"HandlersAreIndependent", testHandlersAreIndependent},
 	{"NestedQueries", testNestedQueries},
+	{"SlowAsker", testSlowAsker},
 	{"InvalidKeys", testInvalidKeys},
 }
 
@@ -480,6 +481,42 @@ func testNestedQueries(f *fabric) {
 		}
 		f.must(a.Close())
 		f.must(b.Close())
+	}
+}
+
+// An asker that is slow to take replies loses none and stalls nobody else.
+func testSlowAsker(f *fabric) {
+	a, b := f.session(), f.session()
+	const count = 3000
+	padding := pattern(4 << 10)
+	f.queryable(b, "long", complete, func(q transport.Query) {
+		for i := range count {
+			f.check(q.Reply("long", append([]byte(fmt.Sprintf("%08d", i)), padding...), transport.ReplyOptions{}))
+		}
+	})
+	f.queryable(b, "short", complete, func(q transport.Query) { f.check(reply(q, "x")) })
+	f.settle(b, a)
+	release, begun := make(chan struct{}), make(chan struct{}, 1)
+	done := make(chan error, 1)
+	var got []string
+	go func() {
+		done <- a.Get(f.ctx(), transport.Selector{KeyExpr: "long"}, none, func(r transport.Reply) {
+			if len(got) == 0 {
+				begun <- struct{}{}
+				<-release
+			}
+			got = append(got, string(r.Sample.Payload[:8]))
+		})
+	}()
+	f.await("the first reply", begun)
+	for range 20 {
+		_, err := transport.Ask(f.ctx(), a, transport.Selector{KeyExpr: "short"}, transport.GetOptions{})
+		f.must(err)
+	}
+	close(release)
+	f.must(<-done)
+	if len(got) != count || !slices.IsSorted(got) {
+		f.Errorf("%d replies, sorted: %v; want %d in order", len(got), slices.IsSorted(got), count)
 	}
 }
 

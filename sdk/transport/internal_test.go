@@ -1,0 +1,221 @@
+package transport
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/essa-project/essad/sdk/status"
+)
+
+// The index finds what comparing with everything finds, while declarations come and go.
+func TestIndexMatchesScan(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	chunks := []string{"a", "b", "ab", "@a", "*", "**", "$*b", "a$*"}
+	randomExpr := func(n int) string {
+		for {
+			var c []string
+			for range 1 + rnd.IntN(n) {
+				c = append(c, chunks[rnd.IntN(len(chunks))])
+			}
+			if e := strings.Join(c, "/"); ValidKeyExpr(e) == nil {
+				return e
+			}
+		}
+	}
+	x := newIndex[int]()
+	all := map[int]string{}
+	for i := range 3000 {
+		if len(all) > 0 && rnd.IntN(3) == 0 {
+			for v, e := range all {
+				x.remove(e, v)
+				delete(all, v)
+				break
+			}
+		} else {
+			n := 5
+			if rnd.IntN(10) == 0 {
+				n = 2 * maxIndexDepth
+			}
+			e := randomExpr(n)
+			x.add(e, i)
+			all[i] = e
+		}
+		key := randomExpr(5)
+		got, known := x.match(key, nil)
+		var want []int
+		exact := false
+		for v, e := range all {
+			if Intersects(e, key) {
+				want = append(want, v)
+			}
+			exact = exact || e == key
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Fatalf("%q finds %v, want %v", key, got, want)
+		}
+		if known && !exact {
+			t.Fatalf("%q is said to be declared", key)
+		}
+	}
+	for v, e := range all {
+		x.remove(e, v)
+	}
+	if x.depths.Load() != 0 {
+		t.Errorf("depths are %b with nothing declared", x.depths.Load())
+	}
+}
+
+// A follower that does not keep up is told the net change of each key, in an order that is possible.
+func TestLivelinessQueueCompacts(t *testing.T) {
+	s := NewBus().Open().(*session)
+	q := newSubscription(s, "**", 4, nil)
+	q.keepAll, q.running = true, true // nobody takes anything out
+	ev := func(key string, k Kind) { q.offer(Sample{Key: key, Kind: k}) }
+	ev("came", Put)
+	ev("flicker", Put)
+	ev("gone", Delete)
+	ev("flicker", Delete)
+	ev("restarted", Delete) // compacts what was before
+	ev("restarted", Put)
+	ev("restarted", Delete)
+	ev("restarted", Put)
+	for i := range 100 {
+		ev(fmt.Sprint("new", i), Put)
+	}
+	q.compact()
+	var got []string
+	for i := range q.n {
+		got = append(got, fmt.Sprint(q.at(i).Kind, q.at(i).Key))
+	}
+	want := []string{"0came", "1gone", "1restarted", "0restarted", "0new0"}
+	if len(got) != 104 || !slices.Equal(got[:5], want) {
+		t.Errorf("%d events, first %v, want 104, first %v", len(got), got[:min(5, len(got))], want)
+	}
+}
+
+// What a handler derives from its query's context hangs on it directly and sees none of the asker's values.
+func TestQueryContext(t *testing.T) {
+	bus := NewBus()
+	s := bus.Open()
+	defer s.Close()
+	type key struct{}
+	seen := make(chan error, 1)
+	if _, err := s.Queryable("x", QueryableOptions{Inline: true, Complete: true}, func(q Query) {
+		ctx := q.Context()
+		if ctx.Err() != nil || ctx.Value(key{}) != nil {
+			t.Errorf("err %v, value %v", ctx.Err(), ctx.Value(key{}))
+		}
+		if d, ok := ctx.Deadline(); !ok || time.Until(d) > time.Minute {
+			t.Errorf("deadline %v, %v", d, ok)
+		}
+		child, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		<-child.Done()
+		seen <- context.Cause(child)
+		if ctx.Value(key{}) != nil {
+			t.Error("the asker's value is seen")
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.WithValue(context.Background(), key{}, "secret")
+	err := s.Get(ctx, Selector{KeyExpr: "x"}, GetOptions{Timeout: 30 * time.Millisecond}, func(Reply) {})
+	if status.Of(err) != status.Deadline {
+		t.Errorf("get: %v", err)
+	}
+	if cause := <-seen; cause != context.DeadlineExceeded {
+		t.Errorf("cause: %v", cause)
+	}
+}
+
+// Undeclare hides a queryable and leaves its handlers alone.
+func TestUndeclare(t *testing.T) {
+	bus := NewBus()
+	s := bus.Open()
+	defer s.Close()
+	started, release := make(chan struct{}), make(chan struct{})
+	c, err := s.Queryable("x", QueryableOptions{}, func(q Query) {
+		close(started)
+		<-release
+		if q.Context().Err() != nil {
+			t.Error("the query's context has ended")
+		}
+		_ = q.Reply("x", []byte("done"), ReplyOptions{})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan error, 1)
+	go func() {
+		_, err := Ask(context.Background(), s, Selector{KeyExpr: "x"}, GetOptions{})
+		got <- err
+	}()
+	<-started
+	c.(Undeclarer).Undeclare()
+	if _, err := Ask(context.Background(), s, Selector{KeyExpr: "x"}, GetOptions{}); status.Of(err) != status.Unavailable {
+		t.Errorf("it still answers: %v", err)
+	}
+	close(release)
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestHeldRepliesAreBounded(t *testing.T) {
+	s := NewBus().Open()
+	defer s.Close()
+	var refused error
+	if _, err := s.Queryable("k/**", QueryableOptions{Inline: true, Complete: true}, func(q Query) {
+		for i := 0; refused == nil; i++ {
+			refused = q.Reply(fmt.Sprintf("k/%d", i), nil, ReplyOptions{})
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	err := s.Get(context.Background(), Selector{KeyExpr: "k/*"}, GetOptions{}, func(Reply) { n++ })
+	if status.Of(err) != status.Overloaded || status.Of(refused) != status.Overloaded || n != 0 {
+		t.Errorf("get: %v, reply: %v, %d delivered", err, refused, n)
+	}
+}
+
+func TestSessionsLeaveNothingBehind(t *testing.T) {
+	bus := NewBus()
+	for range 100 {
+		s := bus.Open()
+		for i := range 10 {
+			expr := []string{"a/b", "a/**", "*/x"}[i%3]
+			if _, err := s.Subscribe(expr, SubscribeOptions{}, func(Sample) {}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Queryable(expr, QueryableOptions{}, func(Query) {}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Token("t/x"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.SubscribeLiveliness(expr, true, func(Sample) {}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if q := bus.queryables.scan("**", nil); len(q) != 0 {
+		t.Errorf("%d queryables are left", len(q))
+	}
+	if q := bus.subscriptions.scan("**", nil); len(q) != 0 {
+		t.Errorf("%d subscriptions are left", len(q))
+	}
+	if len(bus.liveliness.tokens) != 0 || len(bus.liveliness.subs) != 0 {
+		t.Errorf("%d tokens and %d followers are left", len(bus.liveliness.tokens), len(bus.liveliness.subs))
+	}
+}
