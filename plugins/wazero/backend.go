@@ -24,13 +24,15 @@ type backend struct {
 	rt    wazero.Runtime
 	cache wazero.CompilationCache
 	info  engine.Info
+
+	workers int // goroutines that compile
 }
 
 // newBackend makes a backend. Native code is cached in cacheDir, where that is not empty.
 func newBackend(cacheDir string) (*backend, error) {
 	ctx := context.Background()
 	cfg := wazero.NewRuntimeConfigCompiler().WithCoreFeatures(api.CoreFeaturesV2).WithDebugInfoEnabled(false)
-	b := &backend{info: engine.Info{Name: "wazero", Version: wazeroVersion()}}
+	b := &backend{workers: 1, info: engine.Info{Name: "wazero", Version: wazeroVersion()}}
 	if cacheDir != "" {
 		cache, err := wazero.NewCompilationCacheWithDir(cacheDir)
 		if err != nil {
@@ -96,7 +98,7 @@ func (b *backend) Info() engine.Info { return b.info }
 
 // Compile implements runtime.Backend.
 func (b *backend) Compile(ctx context.Context, a *admit.Admitted) (runtime.Code, bool, error) {
-	ctx = experimental.WithCompilationWorkers(ctx, 1)
+	ctx = experimental.WithCompilationWorkers(ctx, b.workers)
 	c, err := b.rt.CompileModule(ctx, a.Wasm)
 	if err != nil {
 		return nil, false, err

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	if len(os.Args) == 2 && os.Args[1] == compileCommand {
-		os.Exit(runtime.CompileModule(func(dir string) (runtime.Backend, error) { return newBackend(dir) }))
+		os.Exit(runtime.CompileModule(newCompiler))
 	}
 	os.Exit(m.Run())
 }

@@ -21,7 +21,7 @@ const compileCommand = "compile-module"
 
 func main() {
 	if len(os.Args) == 2 && os.Args[1] == compileCommand {
-		os.Exit(runtime.CompileModule(func(dir string) (runtime.Backend, error) { return newBackend(dir) }))
+		os.Exit(runtime.CompileModule(newCompiler))
 	}
 	about := plugin.About{Name: "wazero", Version: wazeroVersion(), Settings: []plugin.Setting{
 		{Name: "cache_dir", Type: "string", Doc: "Folder for modules and native code; the daemon names one."},
@@ -31,6 +31,16 @@ func main() {
 		about.Settings = append(about.Settings, plugin.Setting{Name: s.Name, Type: s.Type, Default: s.Default, Doc: s.Doc})
 	}
 	plugin.ServeEngine(open, about)
+}
+
+// newCompiler makes the backend of a process that compiles and does nothing else.
+func newCompiler(dir string) (runtime.Backend, error) {
+	b, err := newBackend(dir)
+	if err != nil {
+		return nil, err
+	}
+	b.workers = goruntime.GOMAXPROCS(0)
+	return b, nil
 }
 
 // open makes the engine of a configuration.

@@ -386,13 +386,17 @@ func (ms *modules) admitted(ctx context.Context, m engine.Module, open func() (i
 	return a, false, nil
 }
 
-// admitModule admits a module and checks its imports.
+// admitModule admits a module, checks its imports and joins its data.
 func admitModule(wasm []byte, o admit.Options) (*admit.Admitted, error) {
 	a, err := admit.Module(wasm, o)
 	if err != nil {
 		return nil, fmt.Errorf("admit module: %w", err)
 	}
-	return a, checkImports(&a.Facts)
+	if err := checkImports(&a.Facts); err != nil {
+		return nil, err
+	}
+	a.Wasm = joinData(a.Wasm, &a.Facts)
+	return a, nil
 }
 
 // read reads a module's bytes and checks that they are what was named.
