@@ -45,8 +45,7 @@ func (h helper) operation(a *asm) {
 // is written, are one operation; longer ones run chunk by chunk with a safepoint after each.
 func (w *writer) helperBody(h helper) []byte {
 	a := &asm{[]byte{0}}
-	// The length is charged by its 32-byte units; a length of 2^31 or more is negative to nobody here, since the shift
-	// is unsigned.
+	// The shift is unsigned: 2^32 bytes are 2^27 units, and the counter cannot wrap around.
 	a.gget(w.globalSlice).get(locLen).i32(bulkShift).op(opI32ShrU, opI32Sub).gset(w.globalSlice)
 	a.gget(w.globalSlice).i32(0).op(opI32LtS).ifVoid().call(w.funcYield).end()
 

@@ -6,13 +6,14 @@ const (
 	creditUnits  = 128     // what a function with loops is charged for them at its entry
 	chargeUnits  = 4096    // what loops pay for at a time
 	leafCost     = 64      // straight-line functions up to this cost are charged by their caller's call alone
-	straightCost = 1 << 16 // code without loops is broken by a safepoint after so much
+	straightCost = 1 << 16 // code without labels is broken by a safepoint after so much
 	costTable    = 1 << 15 // of a bulk table operation: tables are clamped, so its real cost is bounded
 	maxCost      = 1 << 24 // of one loop body or function entry, so that the counter cannot wrap around
 	chunkBytes   = 1 << 20 // of a bulk memory operation, between two safepoints
 	inlineBytes  = 1 << 10 // constant lengths up to this stay as they are
 	bulkShift    = 5       // a unit of a bulk memory operation is 32 bytes
 	frameUnits   = 64      // stack units of any frame
+	leafFrame    = 4096    // frames of functions without calls up to this are not counted
 	maxFrame     = 1 << 28 // stack units of the heaviest frame counted
 )
 
@@ -24,7 +25,7 @@ const blockVoid = 0x40
 // several cycles per round. The local holds work that is paid for already: creditUnits at the function's entry, then
 // chargeUnits at a time. What is left of it when the function returns is lost, so the count errs on the safe side.
 //
-// A function that calls others has its frame counted. Its body is put into a block that has the function's results: the
+// A function that calls others has its frame counted, and one that does not if that frame is large. Its body is put into a block that has the function's results: the
 // block takes the place of the function as the outermost label, so every branch keeps its index, and a return becomes a
 // branch to it. All ways out but a trap pass through the block's end, where the frame is given back.
 func (w *writer) function(body span) {
@@ -41,12 +42,14 @@ func (w *writer) function(body span) {
 	if s.loops {
 		a.i32(creditUnits).set(w.credit)
 	}
-	if s.calls {
-		w.enterFrame(a)
+	frame := w.frameCost()
+	framed := s.calls || frame > leafFrame
+	if framed {
+		w.enterFrame(a, frame)
 	}
 	pos := int32(s.localsEnd)
 	for _, e := range s.edits {
-		if e.kind == editNone || e.kind == editReturn && !s.calls {
+		if e.kind == editNone || e.kind == editReturn && !framed {
 			continue
 		}
 		a.op(w.m.b[pos:e.from]...)
@@ -57,8 +60,8 @@ func (w *writer) function(body span) {
 		}
 	}
 	a.op(w.m.b[pos:body.end]...)
-	if s.calls {
-		w.leaveFrame(a)
+	if framed {
+		a.gget(w.globalStack).i32(frame).op(opI32Add).gset(w.globalStack).end()
 	}
 	w.body = a.b
 }
@@ -164,8 +167,9 @@ func (w *writer) frameCost() int32 {
 	return int32(min(frameUnits+slot*(int64(s.locals)+int64(s.maxHeight))+code/2, maxFrame))
 }
 
-func (w *writer) enterFrame(a *asm) {
-	a.gget(w.globalStack).i32(w.frameCost()).op(opI32Sub).gset(w.globalStack)
+// enterFrame takes a frame off the stack limit, and opens the block around the body.
+func (w *writer) enterFrame(a *asm, frame int32) {
+	a.gget(w.globalStack).i32(frame).op(opI32Sub).gset(w.globalStack)
 	a.gget(w.globalStack).i32(0).op(opI32GeS).ifVoid().els().i32(ReasonStack).gset(w.globalReason).unreachable().end()
 	switch results := w.m.types[w.m.funcs[w.scr.function]].results; len(results) {
 	case 0:
@@ -178,10 +182,6 @@ func (w *writer) enterFrame(a *asm) {
 	}
 }
 
-func (w *writer) leaveFrame(a *asm) {
-	a.gget(w.globalStack).i32(w.frameCost()).op(opI32Add).gset(w.globalStack).end()
-}
-
 // yieldBody is the slow path of every check: leave compiled code once, then see whether the host wants the guest to end.
 func (w *writer) yieldBody() []byte {
 	a := &asm{[]byte{0}}
@@ -190,12 +190,5 @@ func (w *writer) yieldBody() []byte {
 	a.gget(w.globalStop).ifVoid()
 	a.i32(ReasonStop).gset(w.globalReason).unreachable()
 	a.end()
-	return a.end().b
-}
-
-// overflowBody ends a guest whose stack limit is reached.
-func (w *writer) overflowBody() []byte {
-	a := &asm{[]byte{0}}
-	a.i32(ReasonStack).gset(w.globalReason).unreachable()
 	return a.end().b
 }

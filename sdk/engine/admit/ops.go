@@ -3,7 +3,6 @@ package admit
 // Opcodes that the pass treats by name; all others are known by their row in ops alone.
 const (
 	opUnreachable = 0x00
-	opNop         = 0x01
 	opBlock       = 0x02
 	opLoop        = 0x03
 	opIf          = 0x04
@@ -29,12 +28,10 @@ const (
 	opF32Const    = 0x43
 	opF64Const    = 0x44
 	opI32Eqz      = 0x45
-	opI32Ne       = 0x47
 	opI32LtS      = 0x48
 	opI32GtU      = 0x4b
 	opI32LeU      = 0x4d
 	opI32GeS      = 0x4e
-	opI64LtS      = 0x53
 	opI64GtU      = 0x56
 	opI32Add      = 0x6a
 	opI32Sub      = 0x6b

@@ -15,7 +15,7 @@ type writer struct {
 	// Indices of what is injected. They follow the module's own.
 	globalStop, globalReason, globalStack, globalSlice uint32
 
-	funcYield, funcOverflow, funcCharge uint32
+	funcYield, funcCharge uint32
 
 	credit, length uint32 // locals added to the function being written
 
@@ -33,7 +33,7 @@ func rewrite(m *module, o *Options) ([]byte, error) {
 	g := uint32(len(m.globals))
 	w.globalStop, w.globalReason, w.globalStack, w.globalSlice = g, g+1, g+2, g+3
 	f := uint32(len(m.funcs))
-	w.funcYield, w.funcOverflow, w.funcCharge = f, f+1, f+2
+	w.funcYield, w.funcCharge = f, f+1
 	code, err := w.codeSection()
 	if err != nil {
 		return nil, err
@@ -149,11 +149,10 @@ func (w *writer) addedTypes() []byte {
 	return b
 }
 
-func (w *writer) injectedFuncs() int { return 3 + len(w.helpers) }
+func (w *writer) injectedFuncs() int { return 2 + len(w.helpers) }
 
 func (w *writer) addedFunctions() []byte {
-	none := w.typeIndex(nil, nil)
-	b := putU32(putU32(nil, none), none)
+	b := putU32(nil, w.typeIndex(nil, nil))
 	b = putU32(b, w.typeIndex([]byte{byte(I32)}, []byte{byte(I32)}))
 	for _, h := range w.helpers {
 		b = putU32(b, w.typeIndex(h.params(), nil))
@@ -234,7 +233,6 @@ func (w *writer) codeSection() ([]byte, error) {
 		out = append(out, code...)
 	}
 	add(w.yieldBody())
-	add(w.overflowBody())
 	add(w.chargeBody())
 	for _, h := range w.helpers {
 		add(w.helperBody(h))

@@ -71,7 +71,7 @@ type scanner struct {
 	localsEnd         int   // where the code begins
 	height, maxHeight int32 // of the operand stack
 	path, longest     uint64
-	unbroken          uint64 // cost of the code since it began or was last broken by a safepoint
+	unbroken          uint64 // cost of the code since its last label or safepoint
 	calls             bool   // there are calls
 	loops             bool   // some loop counts in the credit local
 	bulks             bool   // some operation may need a helper
@@ -336,7 +336,7 @@ func (s *scanner) block(op byte, prev before) error {
 	case opLoop:
 		f.edit = int32(len(s.edits))
 		s.edits = append(s.edits, edit{kind: editLoop, from: int32(s.r.pos), to: int32(s.r.pos)})
-		s.before.head = len(s.frames)
+		s.before.head, s.unbroken = len(s.frames), 0
 	case opBlock:
 		s.before.head = prev.head
 	}
@@ -357,7 +357,7 @@ func (s *scanner) closeBlock(op byte, from int) error {
 		if !f.dead {
 			s.branch(f) // from the end of the first arm to that of the second
 		}
-		f.op, f.dead, s.path = opElse, false, f.start
+		f.op, f.dead, s.path, s.unbroken = opElse, false, f.start, 0
 		s.give(f.params)
 		return s.r.err
 	}
@@ -380,6 +380,9 @@ func (s *scanner) join(f *frame) {
 		} else {
 			e.kind = editNone // nothing leads back
 		}
+	}
+	if f.op != opBlock || f.branch > 0 {
+		s.unbroken = 0
 	}
 	end := f.start // also the way past an if without else
 	if !f.dead {

@@ -96,6 +96,7 @@ func TestStackIsGivenBack(t *testing.T) {
 		{name: "return out of a loop", code: cat(0x03, 0x40, 0x02, 0x40, call, 0x0f, 0x0b, 0x0b, 0x00)},
 		{name: "conditional", code: cat(call, 0x20, 0, 0x0d, 0, 0x1a, i32c(7))},
 		{name: "table", code: cat(0x02, 0x7f, call, 0x20, 0, 0x0e, 1, 0, 1, 0x0b, i32c(3), 0x6a)},
+		{name: "large leaf", locals: strings.Repeat(i64t, 1000), code: cat(0x20, 0, 0x04, 0x40, i32c(5), 0x0f, 0x0b, i32c(6))},
 		{name: "dead code", code: cat(call, 0x0f, 0x00, 0x10, 0)},
 	}
 	m := &builder{funcs: append([]fn{leaf}, ways...), memory: cat(0, 1)}
