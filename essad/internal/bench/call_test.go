@@ -107,7 +107,9 @@ func deployEcho(b *testing.B, c *client.Client) {
 	}
 }
 
-func readSeeker(s string) io.ReadSeeker { return io.NewSectionReader(stringReader(s), 0, int64(len(s))) }
+func readSeeker(s string) io.ReadSeeker {
+	return io.NewSectionReader(stringReader(s), 0, int64(len(s)))
+}
 
 type stringReader string
 

@@ -77,6 +77,7 @@ type section struct {
 }
 
 var sections = []section{
+	{"border", (*bench).border},
 	{"idle", (*bench).idle},
 	{"call", (*bench).calls},
 	{"cold", (*bench).cold},
