@@ -591,10 +591,21 @@ func TestCallGrace(t *testing.T) {
 	}
 }
 
-func TestBuffersAreReused(t *testing.T) {
-	for _, n := range []int{1, 512, 513, 1 << 20} {
+func TestBuffers(t *testing.T) {
+	last := -1
+	for n := range 1<<20 + 1 {
+		class, size := bufferClass(n)
+		if size < n || n > 64 && size > n+n/4+1 || class < last || class > last+1 || class >= len(buffers) {
+			t.Fatalf("%d bytes: class %d after %d, size %d", n, class, last, size)
+		}
+		last = class
+	}
+	if last != len(buffers)-1 {
+		t.Errorf("the last class is %d of %d", last, len(buffers))
+	}
+	for _, n := range []int{0, 1, 64, 65, 1 << 20} {
 		b := getBuffer(n)
-		if len(b.b) != n || cap(b.b) < n {
+		if len(b.b) != n {
 			t.Errorf("%d: %d of %d", n, len(b.b), cap(b.b))
 		}
 		b.put()

@@ -2,7 +2,9 @@ package frame
 
 import (
 	"net"
+	"runtime"
 	"sync"
+	"time"
 )
 
 const (
@@ -13,6 +15,9 @@ const (
 	maxPending = 1 << 20
 	// maxRounds bounds how many batches a sender writes for others before it leaves that to a goroutine.
 	maxRounds = 16
+	// maxGather is how long senders may wait on the average for others to append; beyond it only every trialAfter-th does.
+	maxGather  = 100 * time.Microsecond
+	trialAfter = 16
 )
 
 // writer batches frames. A sender that finds nobody writing writes, and with its own frame whatever others append
@@ -27,6 +32,8 @@ type writer struct {
 	reserved int    // bytes of senders that were let in and have not appended yet
 	waiting  []*sender
 	writing  bool
+	yield    time.Duration // what gathering takes, on the average
+	hurried  int           // writes without it since the last trial
 	err      error
 }
 
@@ -87,10 +94,30 @@ func (w *writer) send(h Header, head, tail []byte, urgent bool, cancel <-chan st
 		return true, nil
 	}
 	w.writing = true
+	w.gather()
 	w.run(maxRounds)
 	err = w.err
 	w.mu.Unlock()
 	return true, err
+}
+
+// gather lets others append before the first batch is written. Where many requests are under way, those who are ready to
+// run are about to send: one yield doubles what a machine gets through. Where yields take long as a rule, others compute
+// instead and the yield is only a delay; then it is left out but for a trial now and then. It is called and returns with
+// the lock held, writing set.
+func (w *writer) gather() {
+	if w.yield > maxGather {
+		if w.hurried++; w.hurried < trialAfter {
+			return
+		}
+		w.hurried = 0
+	}
+	w.mu.Unlock()
+	start := time.Now()
+	runtime.Gosched()
+	took := time.Since(start)
+	w.mu.Lock()
+	w.yield += (min(took, 4*maxGather) - w.yield) / 8 // bounded, so that one pause of the whole process counts little
 }
 
 func (w *writer) fits(size int) bool {

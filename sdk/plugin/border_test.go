@@ -18,7 +18,13 @@ import (
 	"github.com/essa-project/essad/sdk/storage"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if serve := benchServers[os.Getenv(envBenchServer)]; serve != nil {
+		serve()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // eachPath runs f with the frames on a socketpair and with the frames on a gRPC stream.
 func eachPath(t *testing.T, f func(t *testing.T, path pluginv1.HotPath)) {

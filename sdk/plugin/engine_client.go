@@ -83,7 +83,17 @@ func (e *Engine) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, er
 		}
 		return nil, err
 	}
-	return parseResult(f.Body) // points into the frame, which the garbage collector takes
+	return keepResult(&f)
+}
+
+// keepResult reads the result in f, which is the result's then.
+func keepResult(f *frame.Frame) (*engine.Result, error) {
+	r, err := parseResult(f.Body)
+	if err != nil {
+		return nil, err
+	}
+	r.Value = keep(f, r.Value)
+	return r, nil
 }
 
 // maxUpdateBytes is about how much of an update one frame carries.

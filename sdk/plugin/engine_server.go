@@ -36,7 +36,9 @@ func engineBuild(open func(EngineConfig) (engine.Engine, error)) build {
 		if err != nil {
 			return nil, err
 		}
-		return &engineService{engine: e, host: &b.peer, log: p.log}, nil
+		s := &engineService{engine: e, host: &b.peer, log: p.log}
+		s.do = s.request
+		return s, nil
 	}
 }
 
@@ -47,11 +49,12 @@ type engineService struct {
 	engine engine.Engine
 	host   *peer
 	log    hclog.Logger
+	do     func(*frame.Request) error // request, made into a function once
 }
 
 func (s *engineService) Close() error { return s.engine.Close() }
 
-func (s *engineService) handle(r *frame.Request) { handle(s.log, r, s.request) }
+func (s *engineService) handle(r *frame.Request) { handle(s.log, r, s.do) }
 
 func (s *engineService) request(r *frame.Request) error {
 	switch r.Type {
@@ -71,10 +74,11 @@ func (s *engineService) request(r *frame.Request) error {
 }
 
 func (s *engineService) invoke(r *frame.Request) error {
-	c, timeout, err := parseInvoke(r.Body) // the call points into the frame, which is left to the garbage collector
+	c, timeout, err := parseInvoke(r.Body)
 	if err != nil {
 		return err
 	}
+	c.Args = keep(&r.Frame, c.Args)
 	res, err := s.engine.Invoke(within(r, timeout), c)
 	if err != nil {
 		return err
@@ -158,7 +162,9 @@ func (b *hostBorder) Load(ctx context.Context, o *engine.Origin, key []byte, wai
 	if err != nil {
 		return engine.Value{}, err
 	}
-	return parseValue(f.Body) // points into the frame
+	v, err := parseValue(f.Body)
+	v.Data = keep(&f, v.Data)
+	return v, err
 }
 
 func (b *hostBorder) Merge(ctx context.Context, o *engine.Origin, key, value []byte) (uint64, error) {
@@ -185,7 +191,7 @@ func (b *hostBorder) Call(ctx context.Context, o *engine.Origin, c *engine.Call)
 	if err != nil {
 		return nil, err
 	}
-	return parseResult(f.Body) // points into the frame
+	return keepResult(&f)
 }
 
 func (b *hostBorder) Output(ctx context.Context, o *engine.Origin, stream engine.Stream, p []byte) error {
@@ -204,7 +210,8 @@ func (b *hostBorder) Input(ctx context.Context, o *engine.Origin, limit int) ([]
 	if err != nil {
 		return nil, err
 	}
-	data, end, err := parseData(f.Body) // points into the frame
+	data, end, err := parseData(f.Body)
+	data = keep(&f, data)
 	if err == nil && end {
 		err = io.EOF
 	}

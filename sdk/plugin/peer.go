@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -90,4 +91,18 @@ func within(r *frame.Request, timeout time.Time) context.Context {
 func deadlineOf(ctx context.Context) time.Time {
 	t, _ := ctx.Deadline()
 	return t
+}
+
+// maxCopy is the size up to which bytes are copied out of a frame so that its buffer can be used again at once. Longer
+// ones stay where they are, and the frame is left to the garbage collector with them.
+const maxCopy = 4 << 10
+
+// keep makes b, a part of f, last. It releases f where it has copied b.
+func keep(f *frame.Frame, b []byte) []byte {
+	if len(f.Body) > maxCopy {
+		return b
+	}
+	b = bytes.Clone(b)
+	f.Release()
+	return b
 }
