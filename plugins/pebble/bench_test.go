@@ -10,7 +10,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"golang.org/x/sys/unix"
 
 	"github.com/essa-project/essad/sdk/storage"
@@ -92,51 +94,91 @@ type applier interface {
 	Apply(context.Context, storage.Batch) error
 }
 
-// BenchmarkDurablePut compares rows of one run only: the disk of a shared machine drifts.
+// BenchmarkDurablePut runs the raw log, Pebble by itself (each writer commits for itself) and the store in turns of a
+// fraction of a second, because the disk of a shared machine drifts: only the ratios mean something.
 func BenchmarkDurablePut(b *testing.B) {
-	for _, c := range []struct{ writers, ops, bytes int }{{1, 1, 1024}, {8, 1, 1024}, {64, 1, 1024}, {64, 16, 1024}, {64, 1, 64}, {1, 1024, 64}} {
-		name := fmt.Sprintf("writers=%d/ops=%d/bytes=%d/", c.writers, c.ops, c.bytes)
-		b.Run(name+"rawlog", func(b *testing.B) { benchPut(b, newRawLog(b, b.TempDir()), c.writers, c.ops, c.bytes) })
-		b.Run(name+"pebble", func(b *testing.B) {
-			o := DefaultOptions(b.TempDir())
-			s := mustOpen(b, o)
+	for _, c := range []putCase{{1, 1, 1024}, {8, 1, 1024}, {64, 1, 1024}, {64, 16, 1024}, {64, 1, 64}, {1, 1024, 64}} {
+		b.Run(fmt.Sprintf("writers=%d/ops=%d/bytes=%d", c.writers, c.ops, c.bytes), func(b *testing.B) {
+			s := mustOpen(b, DefaultOptions(b.TempDir()))
 			defer func() { _ = s.Close() }()
-			benchPut(b, s, c.writers, c.ops, c.bytes)
+			bare := mustOpen(b, DefaultOptions(b.TempDir()))
+			defer func() { _ = bare.Close() }()
+			stores := []applier{newRawLog(b, b.TempDir()), barePebble{bare.db}, s}
+			var took, records [3]float64
+			for turn := 0; b.Loop(); turn++ {
+				for i, st := range stores {
+					n, d := c.turn(b, st, uint64(turn)<<44, putTurn)
+					took[i] += d.Seconds()
+					records[i] += float64(n)
+				}
+			}
+			raw := records[0] / took[0]
+			b.ReportMetric(raw, "rawlog/s")
+			b.ReportMetric(records[1]/took[1]/raw, "bare/rawlog")
+			b.ReportMetric(records[2]/took[2], "store/s")
+			b.ReportMetric(records[2]/took[2]/raw, "store/rawlog")
+			b.ReportMetric(0, "ns/op")
 		})
 	}
 }
 
-func benchPut(b *testing.B, s applier, writers, ops, bytes int) {
-	random := make([]byte, 1<<20)
-	for i := range random {
-		random[i] = byte(rand.Uint32())
-	}
-	var left atomic.Int64
+const putTurn = 150 * time.Millisecond
+
+type putCase struct{ writers, ops, bytes int }
+
+// turn lets all writers put for a while; it returns the records and the time that they took.
+func (c putCase) turn(b *testing.B, s applier, first uint64, long time.Duration) (int64, time.Duration) {
+	var stop atomic.Bool
+	var records atomic.Int64
 	var wg sync.WaitGroup
-	left.Store(int64(b.N))
-	b.ResetTimer()
-	for w := range writers {
+	start := time.Now()
+	for w := range c.writers {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			batch := storage.Batch{Shard: uint32(w), Ops: make([]storage.Op, ops), Sync: true}
-			for n := uint64(w) << 40; left.Add(-1) >= 0; {
+			batch := storage.Batch{Shard: uint32(w), Ops: make([]storage.Op, c.ops), Sync: true}
+			for n := first + uint64(w)<<32; !stop.Load(); {
 				for i := range batch.Ops {
 					n++
 					at := int(n*7919) & (1<<19 - 1)
-					batch.Ops[i] = storage.Op{Key: testKey(n), Value: random[at : at+bytes]}
+					batch.Ops[i] = storage.Op{Key: testKey(n), Value: randomBytes[at : at+c.bytes]}
 				}
 				if err := s.Apply(context.Background(), batch); err != nil {
 					b.Error(err)
 					return
 				}
+				records.Add(int64(c.ops))
 			}
 		}()
 	}
+	time.Sleep(long)
+	stop.Store(true)
 	wg.Wait()
-	b.StopTimer()
-	b.ReportMetric(float64(b.N*ops)/b.Elapsed().Seconds(), "records/s")
+	return records.Load(), time.Since(start)
 }
+
+type barePebble struct{ db *pebble.DB }
+
+func (p barePebble) Apply(_ context.Context, batch storage.Batch) error {
+	w := p.db.NewBatch()
+	for i := range batch.Ops {
+		if err := w.Set(batch.Ops[i].Key, batch.Ops[i].Value, nil); err != nil {
+			return err
+		}
+	}
+	if err := w.Commit(pebble.Sync); err != nil {
+		return err
+	}
+	return w.Close()
+}
+
+var randomBytes = func() []byte {
+	b := make([]byte, 1<<20)
+	for i := range b {
+		b[i] = byte(rand.Uint32())
+	}
+	return b
+}()
 
 // testKey makes keys in random order.
 func testKey(n uint64) []byte {

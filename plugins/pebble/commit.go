@@ -16,8 +16,8 @@ import (
 const (
 	// maxGroupBytes bounds what the committer joins into one Pebble batch; a larger batch travels alone.
 	maxGroupBytes = 4 << 20
-	// maxInflight bounds the groups that are in the log but not yet known to be on the disk.
-	maxInflight = 4
+	// maxUnsettled bounds the groups that are in the log but not known to be on the disk, while nobody waits for that.
+	maxUnsettled = 4
 )
 
 // request is one Apply on its way.
@@ -139,11 +139,12 @@ func (q *queue) len() int {
 	return len(q.reqs)
 }
 
-// take waits for requests and returns as many as one group may hold, in order; none when the queue is closed and empty.
-func (q *queue) take() []*request {
+// take returns as many requests as one group may hold, in order. Where there are none it waits, if it is told to, until
+// there are or the queue is closed.
+func (q *queue) take(wait bool) []*request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.reqs) == 0 && !q.closed {
+	for wait && len(q.reqs) == 0 && !q.closed {
 		q.ready.Wait()
 	}
 	n, bytes := 0, int64(0)
@@ -158,13 +159,18 @@ func (q *queue) take() []*request {
 
 // commit is the committer: it runs until the queue is closed and empty, or the store has failed.
 func (s *Store) commit() {
-	defer close(s.inflight)
-	last := 0
-	for s.failure.Load() == nil {
+	defer close(s.committed)
+	var unsettled []group
+	for last := 0; s.failure.Load() == nil; {
 		s.gather(last)
-		reqs := s.queue.take()
+		reqs := s.queue.take(len(unsettled) == 0)
 		if len(reqs) == 0 {
-			return
+			if len(unsettled) == 0 {
+				return
+			}
+			s.settle(unsettled)
+			unsettled = unsettled[:0]
+			continue
 		}
 		last = len(reqs)
 		g, err := s.join(reqs)
@@ -175,12 +181,40 @@ func (s *Store) commit() {
 			s.fail("write batch", err, false)
 			return
 		}
-		for _, r := range reqs {
-			if !r.sync {
+		if unsettled = append(unsettled, g); g.answerUnsynced() || len(unsettled) >= maxUnsettled {
+			s.settle(unsettled)
+			unsettled = unsettled[:0]
+		}
+	}
+}
+
+// answerUnsynced answers those who do not wait for the disk, and tells whether there are others.
+func (g group) answerUnsynced() (others bool) {
+	for _, r := range g.reqs {
+		if r.sync {
+			others = true
+		} else {
+			r.done <- nil
+		}
+	}
+	return others
+}
+
+// settle waits until groups are on the disk, answers who waits for that, and makes room in the queue. Meanwhile Pebble
+// fills its memtable and the next group gathers.
+func (s *Store) settle(groups []group) {
+	for _, g := range groups {
+		if err := g.batch.SyncWait(); err != nil {
+			s.fail("fsync write-ahead log", err, true)
+			return
+		}
+		for _, r := range g.reqs {
+			if r.sync {
 				r.done <- nil
 			}
+			s.room.Release(r.bytes)
 		}
-		s.inflight <- g
+		_ = g.batch.Close()
 	}
 }
 
@@ -222,7 +256,7 @@ func (s *Store) join(reqs []*request) (group, error) {
 // they reach the operating system at once and ride along with what others sync.
 //
 // Pebble ends its process over errors it cannot go on after; here only the store ends. A panic becomes an error; where
-// the logger ends this goroutine (logger.Fatalf) it has ended the store before, and commit's defer ends the acker.
+// the logger ends this goroutine (logger.Fatalf) it has ended the store before, and commit's defer lets Close go on.
 func (s *Store) write(g group) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -230,25 +264,4 @@ func (s *Store) write(g group) (err error) {
 		}
 	}()
 	return s.db.ApplyNoSyncWait(g.batch, pebble.Sync)
-}
-
-// acknowledge is the acker: it waits for the fsync of each group and answers.
-func (s *Store) acknowledge() {
-	defer close(s.committed)
-	for g := range s.inflight {
-		if s.failure.Load() != nil {
-			continue // the callers have left; the committer must not block
-		}
-		if err := g.batch.SyncWait(); err != nil {
-			s.fail("fsync write-ahead log", err, true)
-			continue
-		}
-		for _, r := range g.reqs {
-			if r.sync {
-				r.done <- nil
-			}
-			s.room.Release(r.bytes)
-		}
-		_ = g.batch.Close()
-	}
 }

@@ -18,17 +18,13 @@ import (
 	"github.com/essa-project/essad/sdk/storage"
 )
 
+const damagedKeys = 200
+
 // damagedValue is the value of key i; they are random, so that tables hold them as they are.
 func damagedValue(i int) []byte {
-	r := rand.New(rand.NewPCG(uint64(i), 7))
-	v := make([]byte, 1000)
-	for j := range v {
-		v[j] = byte(r.Uint32())
-	}
-	return v
+	at := i * 7919 % (len(randomBytes) - 1000)
+	return randomBytes[at : at+1000]
 }
-
-const damagedKeys = 500
 
 // killed returns the file system of a store that was killed with all its keys in the log.
 func killed(t *testing.T) *vfs.MemFS {
@@ -224,8 +220,8 @@ func TestTruncatedLog(t *testing.T) {
 func TestDamagedTable(t *testing.T) {
 	fs := closed(t)
 	table := last(find(t, fs, "*.sst"))
-	testFlips(t, fs, table, 0, 0, 60, false)
-	testFlips(t, fs, table, 0, 100_000, 10, true) // data blocks
+	testFlips(t, fs, table, 0, 0, 25, false)
+	testFlips(t, fs, table, 0, 100_000, 5, true) // data blocks
 }
 
 func TestLostTable(t *testing.T) {

@@ -326,15 +326,23 @@ func TestReadErrorIsNotCorruption(t *testing.T) {
 	_, err = s.Get(context.Background(), [][]byte{[]byte("key0001")})
 	wantError(t, "get", err, status.Unavailable, "input/output error")
 	f.on.Store(false)
-	if items, err := s.Get(context.Background(), [][]byte{[]byte("key0001")}); err != nil || !items[0].Found {
-		t.Errorf("get afterwards: %v, %v", items, err)
+	// Pebble keeps the failed opening of a table while somebody else (its statistics) waits for the same.
+	for n := 0; ; n++ {
+		items, err := s.Get(context.Background(), [][]byte{[]byte("key0001")})
+		if err == nil && items[0].Found {
+			return
+		}
+		if n == 100 {
+			t.Fatalf("get afterwards: %v, %v", items, err)
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
 // TestOpenFailsCleanly lets each write operation of an opening fail in turn; afterwards the store opens with all its keys.
 func TestOpenFailsCleanly(t *testing.T) {
 	fs := killed(t)
-	for n := int64(1); ; n++ {
+	for n := int64(1); ; n += 1 + n/16 {
 		hurt := fs.CrashClone(vfs.CrashCloneCfg{})
 		left := n
 		var failed atomic.Bool
@@ -353,15 +361,26 @@ func TestOpenFailsCleanly(t *testing.T) {
 		} else if c := status.Of(err); c != status.Unavailable {
 			t.Errorf("write operation %d fails: class %v: %v", n, c, err)
 		}
-		if verify(t, hurt.CrashClone(vfs.CrashCloneCfg{}), fmt.Sprintf("after write operation %d of opening failed", n)) {
-			t.Errorf("after write operation %d of opening failed the store is corrupt", n)
-		}
+		checkAllThere(t, hurt.CrashClone(vfs.CrashCloneCfg{}), fmt.Sprintf("after write operation %d of opening failed", n))
 		if !failed.Load() {
 			if n < 10 {
 				t.Errorf("only %d write operations in opening", n)
 			}
 			return
 		}
+	}
+}
+
+func checkAllThere(t *testing.T, fs *vfs.MemFS, what string) {
+	t.Helper()
+	s, err := openOn(fs, testOptions("/store"), hclog.NewNullLogger())
+	if err != nil {
+		t.Errorf("%s: %v", what, err)
+		return
+	}
+	defer func() { _ = s.Close() }()
+	if page, err := s.Scan(context.Background(), storage.Range{KeysOnly: true}); err != nil || len(page.Items) != damagedKeys {
+		t.Errorf("%s: %d keys, %v", what, len(page.Items), err)
 	}
 }
 
@@ -384,7 +403,7 @@ func TestWriteQueueIsBounded(t *testing.T) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			err := s.Apply(ctx, storage.Batch{Ops: []storage.Op{{Key: fmt.Appendf(nil, "key%d", i), Value: make([]byte, 8<<20)}}, Sync: true})
+			err := s.Apply(ctx, storage.Batch{Ops: []storage.Op{{Key: fmt.Appendf(nil, "key%d", i), Value: make([]byte, 1<<20)}}, Sync: true})
 			if status.Of(err) == status.Deadline {
 				late.Add(1)
 			} else {
@@ -409,8 +428,8 @@ func TestWriteQueueIsBounded(t *testing.T) {
 			present++
 		}
 	}
-	if present > 9 { // 64 MiB of queue and what was in flight
-		t.Errorf("%d puts of 8 MiB passed a queue of 64 MiB", present)
+	if present > 8 {
+		t.Errorf("%d puts of 1 MiB passed a queue of 8 MiB", present)
 	}
 }
 
@@ -428,7 +447,7 @@ func TestFailuresAreUnavailableToWaiters(t *testing.T) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			wantError(t, "put", applyOne(s, fmt.Sprint(i), 8<<20, true), status.Unavailable, "cable pulled")
+			wantError(t, "put", applyOne(s, fmt.Sprint(i), 1<<20, true), status.Unavailable, "cable pulled")
 		}()
 	}
 	wg.Wait()

@@ -42,7 +42,7 @@ func openOn(base vfs.FS, opts Options, log hclog.Logger) (_ *Store, err error) {
 	s := &Store{opts: opts, log: log, room: semaphore.NewWeighted(opts.WriteQueue)}
 	s.queue.ready.L = &s.queue.mu
 	s.snapshots.open = map[uint64]*pebble.Snapshot{}
-	s.inflight, s.committed = make(chan group, maxInflight), make(chan struct{})
+	s.committed = make(chan struct{})
 	s.leaving = make(chan struct{})
 	s.dead, s.die = context.WithCancel(context.Background())
 	s.space.min = uint64(opts.MinFree)
@@ -59,7 +59,6 @@ func openOn(base vfs.FS, opts Options, log hclog.Logger) (_ *Store, err error) {
 	}
 	s.opened.Store(true)
 	go s.commit()
-	go s.acknowledge()
 	return s, nil
 }
 

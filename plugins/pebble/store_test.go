@@ -22,7 +22,7 @@ func noLeaks(t *testing.T) {
 
 func testOptions(path string) Options {
 	o := DefaultOptions(path)
-	o.Memtable, o.Cache, o.MinFree = 4<<20, 4<<20, 0
+	o.Memtable, o.Cache, o.WriteQueue, o.MinFree = 4<<20, 4<<20, 8<<20, 0
 	return o
 }
 

@@ -96,11 +96,7 @@ func crash(t *testing.T, o Opener, round int, end func(testing.TB)) {
 			}
 		}()
 	}
-	time.Sleep(50 * time.Millisecond)
-	var acked [crashShards]int64
-	for i := range synced {
-		acked[i] = synced[i].Load()
-	}
+	acked := waitForWrites(&synced)
 	stopping.Store(true)
 	end(t)
 	_ = s.Close() // what is left of the store on this side; its answer means nothing
@@ -115,6 +111,21 @@ func crash(t *testing.T, o Opener, round int, end func(testing.TB)) {
 	if err := s.Close(); err != nil {
 		t.Fatalf("close after the crash: %v", err)
 	}
+}
+
+// waitForWrites returns what was acknowledged as durable when every shard has some of it.
+func waitForWrites(synced *[crashShards]atomic.Int64) (acked [crashShards]int64) {
+	for start := time.Now(); time.Since(start) < 20*time.Second; time.Sleep(5 * time.Millisecond) {
+		enough := true
+		for i := range synced {
+			acked[i] = synced[i].Load()
+			enough = enough && acked[i] >= 6
+		}
+		if enough {
+			break
+		}
+	}
+	return acked
 }
 
 func crashPrefix(round, shard int) string { return fmt.Sprintf("%d/%d/", round, shard) }

@@ -175,7 +175,7 @@ func (m *model) release(t *rapid.T) {
 
 // reopen closes and opens, or kills or cuts the power where that can lose nothing.
 func (m *model) reopen(t *rapid.T) {
-	if rapid.IntRange(0, 3).Draw(t, "luck") > 0 {
+	if rapid.IntRange(0, 15).Draw(t, "luck") > 0 {
 		t.Skip("seldom")
 	}
 	persistent := m.s.Info().Persistent

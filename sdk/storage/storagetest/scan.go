@@ -159,7 +159,7 @@ func testSnapshot(t *testing.T, o Opener) {
 
 // overwrite changes every key of fill, deletes some and adds some.
 func overwrite(t testing.TB, s storage.Store) error {
-	for round := range 5 {
+	for round := range 2 {
 		for i := range 300 {
 			ops := []storage.Op{put(fmt.Sprintf("key%05d", i), fmt.Sprint("round ", round)), put(fmt.Sprintf("new%05d", i), "new")}
 			if i%7 == 0 {
