@@ -54,7 +54,7 @@ func (c *Client) Call(ctx context.Context, deployment, function string, args []b
 	s, err := transport.Ask(ctx, c.session, transport.Selector{KeyExpr: c.names.Call(deployment, function, "")},
 		transport.GetOptions{Payload: args, Attachment: att, Timeout: -1})
 	if err != nil {
-		if ctx.Err() != nil && status.Of(err) == status.Deadline {
+		if status.Of(err) == status.Deadline { // whoever noticed first: this side, the fabric, the scheduler or the engine
 			err = status.Errorf(status.Deadline, "call of %s/%s did not end before its deadline", deployment, function)
 		}
 		return nil, noScheduler(err)

@@ -231,6 +231,9 @@ func decoder(as string) (func([]byte) (any, error), error) {
 		if err == nil {
 			err = d.Err()
 		}
+		if n := len(d.Rest()); err == nil && n > 0 {
+			err = fmt.Errorf("%d bytes are left after the %s", n, as)
+		}
 		return v, err
 	}, nil
 }

@@ -62,6 +62,9 @@ func TestDecodeResult(t *testing.T) {
 	if v, err := d([]byte{9, 0, 0, 0, 0, 0, 0, 0, 'h'}); err == nil {
 		t.Errorf("a short result was shown as %v", v)
 	}
+	if v, err := d([]byte{1, 0, 0, 0, 0, 0, 0, 0, 'h', 'i'}); err == nil {
+		t.Errorf("a result with more in it was shown as %v", v)
+	}
 	if _, err := decoder("u128"); err == nil {
 		t.Error("an unknown type was taken")
 	}

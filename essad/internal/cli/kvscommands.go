@@ -86,7 +86,7 @@ func (sh *kvsShell) get(ctx context.Context, args []string) error {
 func (sh *kvsShell) put(ctx context.Context, args []string) error {
 	version, err := sh.kvs.Set(ctx, client.UserSpace, "", []byte(args[0]), []byte(args[1]), client.PutOptions{})
 	if err != nil {
-		return err
+		return fmt.Errorf("put %q: %w", args[0], err)
 	}
 	return sh.success(args[0], version)
 }
@@ -116,7 +116,7 @@ func (sh *kvsShell) putSet(ctx context.Context, args []string) error {
 func (sh *kvsShell) merge(ctx context.Context, key string, v lattice.Value) error {
 	version, err := sh.kvs.Put(ctx, client.UserSpace, "", []byte(key), v, client.PutOptions{})
 	if err != nil {
-		return err
+		return fmt.Errorf("put %q: %w", key, err)
 	}
 	return sh.success(key, version)
 }
@@ -168,7 +168,7 @@ func clockMap(c lattice.VectorClock) map[string]uint64 {
 func (sh *kvsShell) del(ctx context.Context, args []string) error {
 	found, err := sh.kvs.Delete(ctx, client.UserSpace, "", []byte(args[0]), client.PutOptions{})
 	if err != nil {
-		return err
+		return fmt.Errorf("delete %q: %w", args[0], err)
 	}
 	if !found {
 		return status.Errorf(status.NotFound, "there is no key %q", args[0])

@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, s streams) int {
 	cmd.SetIn(s.in)
 	cmd.SetOut(s.out)
 	cmd.SetErr(s.err)
-	err := cmd.ExecuteContext(ctx)
+	ran, err := cmd.ExecuteContextC(ctx)
 	var code exitCode
 	switch {
 	case err == nil:
@@ -64,7 +64,11 @@ func run(ctx context.Context, args []string, s streams) int {
 		return int(code)
 	}
 	a.printError(err)
-	return exitOf(err)
+	exit := exitOf(err)
+	if exit == exitUsage && a.output != "json" {
+		fmt.Fprintf(a.err, "usage: %s (more with --help)\n", ran.UseLine())
+	}
+	return exit
 }
 
 // exitOf gives an error of a class that class's code; what has no class is a wrong command line.
