@@ -35,7 +35,7 @@ const (
 	filterProbe = 6       // of which a key sets this many
 	filterMin   = 1 << 10 // blocks: 64 KiB
 	filterMax   = 1 << 18 // blocks: 16 MiB, 11 million keys
-	filterVain  = 1 << 13 // so often in vain, a table is made
+	filterVain  = 1 << 12 // so often in vain, a table is made
 	filterEvery = time.Second
 )
 
