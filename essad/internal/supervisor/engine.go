@@ -97,9 +97,10 @@ func (e *Engine) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, er
 	return r, nil
 }
 
-// Update implements engine.Engine. An engine without a process has no cache that could be stale: there is nothing to do.
+// Update implements engine.Engine. An engine without a process has no cache that could be stale: there is nothing to do. One
+// that takes no more calls has, as long as those under way are not done.
 func (e *Engine) Update(ctx context.Context, u []engine.CacheUpdate) error {
-	in := e.p.ready()
+	in := e.p.process()
 	if in == nil {
 		return nil
 	}

@@ -303,12 +303,16 @@ const storeFlush = 60 * time.Second
 
 // kill ends the process there is, if any.
 func (p *supervised) kill(reason string) {
-	p.mu.Lock()
-	in := p.live
-	p.mu.Unlock()
-	if in != nil {
+	if in := p.process(); in != nil {
 		in.process.kill(reason)
 	}
+}
+
+// process returns the instance there is, whether it takes requests or not.
+func (p *supervised) process() *instance {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.live
 }
 
 // set changes the state, and what f changes besides, and tells who waits for it.
