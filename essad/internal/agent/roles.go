@@ -125,11 +125,6 @@ func (a *Agent) startScheduler(ctx context.Context) error {
 func (a *Agent) startNode(context.Context) error {
 	s := a.bus.Open()
 	a.push("node", func(context.Context) error { return s.Close() })
-	if a.kvs != nil {
-		if _, err := s.Token(topic.Default.Alive("kvs", a.cfg.Node.Name)); err != nil {
-			return err
-		}
-	}
 	key := topic.Default.Admin("node", "status")
 	_, err := s.Queryable(key, transport.QueryableOptions{}, func(q transport.Query) {
 		raw, err := proto.Marshal(a.status(q.Context()))
