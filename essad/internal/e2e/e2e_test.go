@@ -1,14 +1,14 @@
 // Package e2e tests essad as its users have it: the built programs, real plugins, real guests, real signals. It has no
 // code of its own but tests, and nobody imports it.
+//
+// Tests wait for what they want to see and never for a time. Those that only look at a daemon share one; those that kill
+// it, fill it or configure it have their own. All daemons share one cache of compiled code, for a Go guest takes seconds
+// to compile. What one call must not do to others is asserted as it is said: by pids that stay and neighbours that answer.
 package e2e
 
 import (
-	"bufio"
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// bin is the folder with the programs and guests that TestMain builds.
+// bin is the folder with the programs and guests that TestMain builds, and with the cache of compiled code.
 var bin string
 
 func TestMain(m *testing.M) { os.Exit(testMain(m)) }
@@ -37,7 +37,14 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e: build:", err)
 		return 1
 	}
-	return m.Run()
+	code := m.Run()
+	stopShared()
+	for _, pid := range ours() {
+		fmt.Fprintf(os.Stderr, "e2e: process %d of a test is still there\n", pid)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		code = 1
+	}
+	return code
 }
 
 func build(dir string) error {
@@ -67,139 +74,20 @@ func build(dir string) error {
 	return nil
 }
 
-// daemon is one running essad.
-type daemon struct {
-	t      *testing.T
-	dir    string
-	socket string
-	args   []string
-	cmd    *exec.Cmd
-	log    *lockedBuffer
-	exited chan struct{}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// start starts `essad dev` on a fresh folder; flags are added to its command line.
-func start(t *testing.T, flags ...string) *daemon {
-	t.Helper()
-	dir := t.TempDir()
-	sockDir, err := os.MkdirTemp("", "essad") // a socket's path must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(sockDir) })
-	d := &daemon{t: t, dir: dir, socket: filepath.Join(sockDir, "s"), args: flags}
-	d.start()
-	t.Cleanup(func() {
-		if d.cmd.ProcessState == nil {
-			d.stop()
+// ours lists the processes, but for the dead ones, that run a program of bin.
+func ours() []int {
+	var out []int
+	exes, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, e := range exes {
+		target, err := os.Readlink(e)
+		if err != nil || !strings.HasPrefix(target, bin+"/") {
+			continue
 		}
-		if t.Failed() {
-			t.Logf("log of the daemon:\n%s", tail(d.log.String(), 6000))
-		}
-	})
-	return d
-}
-
-func tail(s string, n int) string { return s[max(0, len(s)-n):] }
-
-func (d *daemon) start() {
-	d.t.Helper()
-	args := append([]string{"dev", "--data", d.dir, "--address", d.socket}, d.args...)
-	d.cmd = exec.Command(filepath.Join(bin, "essad"), args...)
-	if d.log == nil {
-		d.log = &lockedBuffer{}
-	}
-	d.cmd.Stderr = d.log
-	out, err := d.cmd.StdoutPipe()
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	if err := d.cmd.Start(); err != nil {
-		d.t.Fatal(err)
-	}
-	exited, ready := make(chan struct{}), make(chan struct{})
-	d.exited = exited
-	cmd := d.cmd
-	go func() {
-		var once sync.Once
-		for s := bufio.NewScanner(out); s.Scan(); {
-			if strings.HasPrefix(s.Text(), "essad is ready") {
-				once.Do(func() { close(ready) })
-			}
-		}
-		_ = cmd.Wait()
-		close(exited)
-	}()
-	select {
-	case <-ready:
-	case <-exited:
-		d.t.Fatalf("the daemon did not start:\n%s", tail(d.log.String(), 4000))
-	case <-time.After(30 * time.Second):
-		_ = d.cmd.Process.Kill()
-		d.t.Fatalf("the daemon is not ready after 30 s:\n%s", tail(d.log.String(), 4000))
-	}
-}
-
-// kill ends the daemon as a power cut would, and waits until its plugins are gone too.
-func (d *daemon) kill() {
-	d.t.Helper()
-	plugins := d.children()
-	if err := d.cmd.Process.Signal(syscall.SIGKILL); err != nil {
-		d.t.Fatal(err)
-	}
-	<-d.exited
-	d.gone(plugins)
-}
-
-// stop ends the daemon as systemd would.
-func (d *daemon) stop() {
-	d.t.Helper()
-	plugins := d.children()
-	_ = d.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-d.exited:
-	case <-time.After(45 * time.Second):
-		_ = d.cmd.Process.Kill()
-		d.t.Errorf("the daemon did not stop within 45 s")
-		<-d.exited
-	}
-	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
-		d.t.Errorf("the daemon ended with code %d", code)
-	}
-	d.gone(plugins)
-}
-
-// gone fails unless all processes end soon.
-func (d *daemon) gone(pids []int) {
-	d.t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
-	for _, pid := range pids {
-		for alive(pid) {
-			if time.Now().After(deadline) {
-				d.t.Errorf("plugin process %d outlived its daemon", pid)
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-				break
-			}
-			time.Sleep(5 * time.Millisecond)
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(e))); err == nil && alive(pid) {
+			out = append(out, pid)
 		}
 	}
+	return out
 }
 
 func alive(pid int) bool {
@@ -211,87 +99,75 @@ func alive(pid int) bool {
 	return !strings.HasPrefix(rest, "Z")
 }
 
-// children returns the pids of the daemon's plugin processes.
-func (d *daemon) children() []int {
-	d.t.Helper()
-	var out []int
-	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", d.cmd.Process.Pid))
-	for _, f := range tasks {
-		raw, _ := os.ReadFile(f)
-		for _, s := range strings.Fields(string(raw)) {
-			if pid, err := strconv.Atoi(s); err == nil {
-				out = append(out, pid)
-			}
-		}
-	}
-	return out
-}
+// patience bounds every wait for what must come. It is long, because machines that test are busy; nothing waits so long
+// that works.
+const patience = 60 * time.Second
 
-// plugin returns the pid of a plugin's process.
-func (d *daemon) plugin(name string) int {
-	d.t.Helper()
-	for _, pid := range d.children() {
-		raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		if bytes.Contains(raw, []byte("essad-plugin-"+name)) {
-			return pid
-		}
-	}
-	d.t.Fatalf("plugin %s is not running", name)
-	return 0
-}
-
-// result is how a command line ended.
-type result struct {
-	out, err string
-	code     int
-}
-
-// run runs a command line against the daemon.
-func (d *daemon) run(args ...string) result {
-	d.t.Helper()
-	return d.runIn("", args...)
-}
-
-func (d *daemon) runIn(stdin string, args ...string) result {
-	d.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "essad"), args...)
-	cmd.Env = append(os.Environ(), "ESSA_ADDRESS="+d.socket)
-	var out, errs bytes.Buffer
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
-	err := cmd.Run()
-	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
-		d.t.Fatalf("essad %s: %v", strings.Join(args, " "), err)
-	}
-	return result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
-}
-
-// must runs a command line that is to succeed and returns what it printed.
-func (d *daemon) must(args ...string) string {
-	d.t.Helper()
-	r := d.run(args...)
-	if r.code != 0 {
-		d.t.Fatalf("essad %s: code %d\n%s%s", strings.Join(args, " "), r.code, r.out, r.err)
-	}
-	return r.out
-}
-
-// fails runs a command line that is to fail with a code and a text that says all of wants.
-func (d *daemon) fails(code int, wants []string, args ...string) {
-	d.t.Helper()
-	r := d.run(args...)
-	if r.code != code {
-		d.t.Errorf("essad %s: code %d, want %d\n%s%s", strings.Join(args, " "), r.code, code, r.out, r.err)
-	}
-	for _, w := range wants {
-		if !strings.Contains(r.err, w) {
-			d.t.Errorf("essad %s: the error does not say %q:\n%s", strings.Join(args, " "), w, r.err)
+// eventually waits until f is true.
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !f(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v it is still not so that %s", patience, what)
 		}
 	}
 }
 
+var common struct {
+	once sync.Once
+	d    *daemon
+}
+
+// shared is a daemon for tests that do nothing to a daemon that others would notice. Names and keys that a test uses there
+// begin with the test's own.
+func shared(t *testing.T) *daemon {
+	t.Helper()
+	common.once.Do(func() {
+		dir, err := os.MkdirTemp("", "essad-e2e-data-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		common.d = newDaemon(t, dir)
+		common.d.start()
+	})
+	if common.d == nil || common.d.cmd == nil {
+		t.Fatal("the shared daemon did not start")
+	}
+	d := *common.d
+	d.t = t
+	from := len(d.log.String())
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log of the shared daemon:\n%s", tail(d.log.String()[from:], 6000))
+		}
+	})
+	return &d
+}
+
+func stopShared() {
+	d := common.d
+	if d == nil || d.cmd == nil {
+		return
+	}
+	_ = d.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-d.exited:
+	case <-time.After(patience):
+		_ = d.cmd.Process.Kill()
+		<-d.exited
+	}
+	os.RemoveAll(d.dir)
+	os.RemoveAll(filepath.Dir(d.socket))
+}
+
+// guest is a module that TestMain has built.
 func guest(name string) string { return filepath.Join(bin, name+".wasm") }
+
+// splitter is the guest in C.
+var splitter = filepath.Join("..", "..", "..", "examples", "splitter", "splitter.wasm")
+
+// rude is the guest that breaks rules: testdata/rude.c.
+var rude = filepath.Join("testdata", "rude.wasm")
 
 func write(t *testing.T, name string, data []byte) string {
 	t.Helper()
@@ -304,14 +180,25 @@ func write(t *testing.T, name string, data []byte) string {
 
 func readFile(t *testing.T, path string) []byte {
 	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(f)
+	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
+}
+
+func wantAll(t *testing.T, what, text string, wants ...string) {
+	t.Helper()
+	for _, w := range wants {
+		if !strings.Contains(text, w) {
+			t.Errorf("%s does not say %q:\n%s", what, w, text)
+		}
+	}
+}
+
+func tail(s string, n int) string { return s[max(0, len(s)-n):] }
+
+func isExit(err error) bool {
+	exit := (*exec.ExitError)(nil)
+	return errors.As(err, &exit)
 }
