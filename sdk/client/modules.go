@@ -9,7 +9,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-
 	"github.com/essa-project/essad/sdk/lattice"
 	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
 	"github.com/essa-project/essad/sdk/status"
@@ -58,7 +57,6 @@ func (c *Client) Upload(ctx context.Context, r io.ReadSeeker, progress func(sent
 	}
 	return sha, c.admin(ctx, "module-put", &essav1.ModulePutRequest{Sha256: sha, Commit: true, Size: size}, nil)
 }
-
 
 // A module is stored in the module space, scope its name: one key per chunk and a manifest, written last. A module without
 // a manifest does not exist. A second scope lists the names, so that modules can be found.

@@ -56,7 +56,7 @@ const (
 	maxMemory    = 4<<30 - 64<<10 // so that a memory's size is a u32
 	maxLogLine   = 1 << 20
 	maxCallDepth = 4096
-	maxStack     = 1 << 30
+	maxStack     = admit.MaxStackUnits // beyond it the engine's own stack may end first
 	maxInline    = 64   // nested calls on one goroutine
 	maxWrites    = 1024 // versions listed in a result
 )
