@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/enginetest"
@@ -27,7 +30,12 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == compileCommand {
 		os.Exit(runtime.CompileModule(newCompiler))
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
 
 func cachedEngine(t *testing.T, dir string, change func(*runtime.Settings)) engine.Engine {
@@ -183,6 +191,9 @@ func leb(n int) (b []byte) {
 
 // TestCompileBomb: a module that is too much for the compiler fails with a limit's name, in time.
 func TestCompileBomb(t *testing.T) {
+	if race {
+		t.Skip("the race detector's shadow memory counts toward the bound")
+	}
 	e := cachedEngine(t, t.TempDir(), func(s *runtime.Settings) { s.CompileTime, s.CompileMemory = 2*time.Second, 256<<20 })
 	wasm := bombModule(80_000)
 	began := time.Now()

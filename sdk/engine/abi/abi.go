@@ -9,6 +9,13 @@
 // Ranges of guest memory are checked before anything has an effect: a range outside of it, a name or key that is not
 // UTF-8 and a module that exports no memory end the invocation with a trap.
 //
+// What module "essa" adds, in the same terms (all i32, results are the same codes):
+//
+//	essa_wait_lattice_len(key, key_len, len_out)        as essa_get_lattice_len, but waits until there is a value
+//	essa_get_value_len(key, key_len, len_out)           as the lattice functions, for values of every kind: through the
+//	essa_get_value_data(key, key_len, buf, cap, len_out)    old ones, kinds that upstream does not know do not exist
+//	essa_get_error(handle, buf, cap, len_out)           why a call failed, once a wait has told that it did
+//
 // It may import the standard library and sdk/status; package runtime and engines import it.
 package abi
 

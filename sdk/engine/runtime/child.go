@@ -139,7 +139,7 @@ func (ms *modules) compileOutside(ctx context.Context, id string, wasm []byte) e
 		return errClosed()
 	case ctx.Err() != nil || killed(err):
 		return status.LimitError("compile_time", "compiling the module took longer than %v", set.CompileTime)
-	case err != nil && strings.Contains(messages.String(), "out of memory") || strings.Contains(messages.String(), "cannot allocate memory"):
+	case err != nil && outOfMemory(cmd, messages.String(), set.CompileMemory):
 		return status.LimitError("compile_memory", "compiling the module took more than %d bytes of memory", set.CompileMemory)
 	case err != nil:
 		return fmt.Errorf("the compiler failed: %w: %s", err, messages.String())
@@ -161,6 +161,16 @@ func killed(err error) bool {
 	}
 	ws, ok := exit.Sys().(syscall.WaitStatus)
 	return ok && ws.Signaled()
+}
+
+// outOfMemory tells whether a process ended for want of memory: it says so, or crashed close to its bound. Go's runtime does
+// not expect to be refused memory everywhere.
+func outOfMemory(cmd *exec.Cmd, messages string, most int64) bool {
+	if strings.Contains(messages, "out of memory") || strings.Contains(messages, "cannot allocate memory") {
+		return true
+	}
+	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	return ok && cmd.ProcessState.ExitCode() == 2 && usage.Maxrss<<10 > most/2
 }
 
 // tail keeps the beginning of what is written to it.

@@ -57,8 +57,8 @@ const (
 	maxLogLine   = 1 << 20
 	maxCallDepth = 4096
 	maxStack     = admit.MaxStackUnits // beyond it the engine's own stack may end first
-	maxInline    = 64   // nested calls on one goroutine
-	maxWrites    = 1024 // versions listed in a result
+	maxInline    = 64                  // nested calls on one goroutine
+	maxWrites    = 1024                // versions listed in a result
 )
 
 func (s Settings) withDefaults() Settings {
