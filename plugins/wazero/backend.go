@@ -14,6 +14,7 @@ import (
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/admit"
 	"github.com/essa-project/essad/sdk/engine/runtime"
+	"github.com/essa-project/essad/sdk/status"
 )
 
 // backend executes guests with wazero's compiler.
@@ -32,7 +33,8 @@ type backend struct {
 func newBackend(cacheDir string) (*backend, error) {
 	ctx := context.Background()
 	cfg := wazero.NewRuntimeConfigCompiler().WithCoreFeatures(api.CoreFeaturesV2).WithDebugInfoEnabled(false)
-	b := &backend{workers: 1, info: engine.Info{Name: "wazero", Version: wazeroVersion()}}
+	b := &backend{workers: 1, info: engine.Info{Name: "wazero", Version: wazeroVersion(),
+		Capabilities: []string{"wasm-2.0", "wasi-preview1"}}}
 	if cacheDir != "" {
 		cache, err := wazero.NewCompilationCacheWithDir(cacheDir)
 		if err != nil {
@@ -103,7 +105,7 @@ func (b *backend) Compile(ctx context.Context, a *admit.Admitted) (runtime.Code,
 	if err != nil {
 		return nil, false, err
 	}
-	return &code{rt: b.rt, compiled: c, exportsMemory: a.MemoryExported}, false, nil
+	return &code{rt: b.rt, compiled: c, exportsMemory: a.MemoryExported, minimum: int(a.Memory.Min) * pageSize}, false, nil
 }
 
 // Close implements runtime.Backend.
@@ -121,7 +123,11 @@ type code struct {
 	rt            wazero.Runtime
 	compiled      wazero.CompiledModule
 	exportsMemory bool
+	minimum       int // bytes
 }
+
+// pageSize is a page of WebAssembly memory.
+const pageSize = 64 << 10
 
 // moduleConfig is every instance's. A source of randomness that nobody reads keeps wazero from seeding one of its own for
 // each instance, which costs as much as the rest of its WASI together.
@@ -131,6 +137,9 @@ var moduleConfig = wazero.NewModuleConfig().WithName("").WithStartFunctions().Wi
 func (c *code) Instantiate(g *runtime.Guest) (runtime.Instance, error) {
 	i := &instance{memory: memory{guest: g}}
 	i.ctx = guestContext{context.Background(), g}
+	if !i.memory.provide(c.minimum) { // wazero does not expect it to fail
+		return nil, status.Errorf(status.Overloaded, "there are no %d bytes of memory for an instance", c.minimum)
+	}
 	mod, err := c.rt.InstantiateModule(experimental.WithMemoryAllocator(i.ctx.Context, &i.memory), c.compiled, moduleConfig)
 	if err != nil {
 		i.memory.Free()
@@ -199,7 +208,9 @@ func readable(err error) error {
 	text := err.Error()
 	text = strings.Replace(text, " (recovered by wazero)", "", 1)
 	text = strings.TrimPrefix(text, "wasm error: ")
-	return &trap{text: strings.Replace(text, "\nwasm stack trace:", "\nstack:", 1), cause: err}
+	text = strings.Replace(text, "\nwasm stack trace:", "\nstack:", 1)
+	text = strings.ReplaceAll(text, "\n\t.", "\n\t") // the module's name, which is empty
+	return &trap{text: text, cause: err}
 }
 
 type trap struct {

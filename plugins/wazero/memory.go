@@ -54,6 +54,9 @@ func (m *memory) Reallocate(size uint64) []byte {
 
 // provide makes room for at least size bytes, and moves what there is.
 func (m *memory) provide(size int) bool {
+	if size == 0 {
+		return true
+	}
 	var next []byte
 	mapped := size > 1<<maxClass
 	if mapped {

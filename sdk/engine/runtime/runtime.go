@@ -81,7 +81,7 @@ func (rt *Runtime) Update(_ context.Context, us []engine.CacheUpdate) error {
 }
 
 // Invoke implements engine.Engine.
-func (rt *Runtime) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, error) {
+func (rt *Runtime) Invoke(ctx context.Context, c *engine.Call) (res *engine.Result, err error) {
 	if err := rt.enter(); err != nil {
 		return nil, err
 	}
@@ -115,11 +115,15 @@ func (rt *Runtime) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, 
 	}
 	g.reserved.Store(g.need)
 	w := &worker{has: true}
-	res, err := g.run(w)
-	if w.has {
-		rt.slots.release()
-	}
-	return res, err
+	defer func() {
+		if p := recover(); p != nil {
+			res, err = nil, rt.bug("a call", p)
+		}
+		if w.has {
+			rt.slots.release()
+		}
+	}()
+	return g.run(w)
 }
 
 func errClosed() error {
