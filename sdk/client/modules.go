@@ -161,14 +161,39 @@ func PutModuleManifest(ctx context.Context, k *KVS, m *essav1.ModuleManifest) er
 	if err != nil {
 		return status.Errorf(status.Internal, "client: encode a module's manifest: %v", err)
 	}
-	if _, err := k.Set(ctx, ModuleSpace, moduleIndex, []byte(m.Sha256), raw, PutOptions{}); err != nil {
+	if err := ListModule(ctx, k, m); err != nil {
 		return err
 	}
 	_, err = k.Set(ctx, ModuleSpace, m.Sha256, []byte(manifestKey), raw, PutOptions{})
 	return err
 }
 
-// EachModule calls f with the manifest of every stored module.
+// ListModule enters m into the list of EachModule, which does not make it exist.
+func ListModule(ctx context.Context, k *KVS, m *essav1.ModuleManifest) error {
+	raw, err := proto.Marshal(m)
+	if err != nil {
+		return status.Errorf(status.Internal, "client: encode a module's manifest: %v", err)
+	}
+	_, err = k.Set(ctx, ModuleSpace, moduleIndex, []byte(m.Sha256), raw, PutOptions{})
+	return err
+}
+
+// HideModule takes the manifest of a module away, so that it does not exist although it is still listed and stored, and
+// returns it; nil if there was none. PutModuleManifest undoes it, DeleteModule goes on.
+func HideModule(ctx context.Context, k *KVS, sha string) (*essav1.ModuleManifest, error) {
+	m, err := loadManifest(ctx, k, sha)
+	if status.Of(err) == status.NotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	_, err = k.Delete(ctx, ModuleSpace, sha, []byte(manifestKey), PutOptions{})
+	return m, err
+}
+
+// EachModule calls f with the manifest of every stored module. Those of size 0 are listed only: their upload is under way or
+// was given up.
 func EachModule(ctx context.Context, k *KVS, f func(*essav1.ModuleManifest) error) error {
 	var failed error
 	err := k.ScanAll(ctx, ModuleSpace, moduleIndex, ScanOptions{}, func(i Item) bool {

@@ -1224,6 +1224,7 @@ type ResultReply struct {
 	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
 	ErrorCode     string                 `protobuf:"bytes,3,opt,name=error_code,json=errorCode,proto3" json:"error_code,omitempty"`
 	ErrorText     string                 `protobuf:"bytes,4,opt,name=error_text,json=errorText,proto3" json:"error_text,omitempty"`
+	Scheduler     string                 `protobuf:"bytes,5,opt,name=scheduler,proto3" json:"scheduler,omitempty"` // while running: who runs it, as node/start; if that one has ended, so has the call
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1282,6 +1283,13 @@ func (x *ResultReply) GetErrorCode() string {
 func (x *ResultReply) GetErrorText() string {
 	if x != nil {
 		return x.ErrorText
+	}
+	return ""
+}
+
+func (x *ResultReply) GetScheduler() string {
+	if x != nil {
+		return x.Scheduler
 	}
 	return ""
 }
@@ -2061,14 +2069,15 @@ const file_essa_v1_admin_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"<\n" +
 	"\rResultRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1b\n" +
-	"\twait_nano\x18\x02 \x01(\x03R\bwaitNano\"w\n" +
+	"\twait_nano\x18\x02 \x01(\x03R\bwaitNano\"\x95\x01\n" +
 	"\vResultReply\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\x12\x1d\n" +
 	"\n" +
 	"error_code\x18\x03 \x01(\tR\terrorCode\x12\x1d\n" +
 	"\n" +
-	"error_text\x18\x04 \x01(\tR\terrorText\"J\n" +
+	"error_text\x18\x04 \x01(\tR\terrorText\x12\x1c\n" +
+	"\tscheduler\x18\x05 \x01(\tR\tscheduler\"J\n" +
 	"\vLogsRequest\x12\x1e\n" +
 	"\n" +
 	"deployment\x18\x01 \x01(\tR\n" +

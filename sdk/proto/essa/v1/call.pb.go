@@ -289,6 +289,7 @@ type Invocation struct {
 	Argv             []string               `protobuf:"bytes,13,rep,name=argv,proto3" json:"argv,omitempty"`    // runs only
 	Stdin            bool                   `protobuf:"varint,14,opt,name=stdin,proto3" json:"stdin,omitempty"` // runs only: input is asked for on essa/run/{id}/in
 	WantStats        bool                   `protobuf:"varint,15,opt,name=want_stats,json=wantStats,proto3" json:"want_stats,omitempty"`
+	RunOutput        bool                   `protobuf:"varint,16,opt,name=run_output,json=runOutput,proto3" json:"run_output,omitempty"` // nested calls: the root is a run, on whose topic output is published
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -424,6 +425,13 @@ func (x *Invocation) GetStdin() bool {
 func (x *Invocation) GetWantStats() bool {
 	if x != nil {
 		return x.WantStats
+	}
+	return false
+}
+
+func (x *Invocation) GetRunOutput() bool {
+	if x != nil {
+		return x.RunOutput
 	}
 	return false
 }
@@ -1038,7 +1046,7 @@ const file_essa_v1_call_proto_rawDesc = "" +
 	"\n" +
 	"KeyVersion\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x04R\aversion\"\xa5\x03\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\"\xc4\x03\n" +
 	"\n" +
 	"Invocation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
@@ -1059,7 +1067,9 @@ const file_essa_v1_call_proto_rawDesc = "" +
 	"\x04argv\x18\r \x03(\tR\x04argv\x12\x14\n" +
 	"\x05stdin\x18\x0e \x01(\bR\x05stdin\x12\x1d\n" +
 	"\n" +
-	"want_stats\x18\x0f \x01(\bR\twantStats\"\xf3\x01\n" +
+	"want_stats\x18\x0f \x01(\bR\twantStats\x12\x1d\n" +
+	"\n" +
+	"run_output\x18\x10 \x01(\bR\trunOutput\"\xf3\x01\n" +
 	"\aOutcome\x12\x1b\n" +
 	"\thas_value\x18\x01 \x01(\bR\bhasValue\x12\x1b\n" +
 	"\texit_code\x18\x02 \x01(\rR\bexitCode\x12+\n" +
