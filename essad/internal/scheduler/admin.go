@@ -2,13 +2,14 @@ package scheduler
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/essa-project/essad/sdk/client"
-	"github.com/essa-project/essad/sdk/hlc"
 	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
 	"github.com/essa-project/essad/sdk/status"
 	"github.com/essa-project/essad/sdk/topic"
@@ -55,6 +56,9 @@ func (r *Role) administer(ctx context.Context, verb string, payload []byte) (pro
 		return with(payload, func(in *essav1.GCRequest) (proto.Message, error) { return r.collect(ctx, in) })
 	case "module-has":
 		return with(payload, func(in *essav1.ModuleHasRequest) (proto.Message, error) {
+			if err := checkSHA(in.Sha256); err != nil {
+				return nil, err
+			}
 			found, err := client.HasModule(ctx, r.kvs, in.Sha256)
 			return &essav1.ModuleHasReply{Found: found}, err
 		})
@@ -90,7 +94,7 @@ func (r *Role) deploy(ctx context.Context, m *essav1.Manifest) (proto.Message, e
 	if m == nil {
 		return nil, status.Errorf(status.Invalid, "scheduler: a deployment needs a manifest")
 	}
-	if err := checkName(m.Name); err != nil {
+	if err := errors.Join(checkName(m.Name), checkSHA(m.Module), checkEnv(m.Env)); err != nil {
 		return nil, err
 	}
 	if m.Retry == "" {
@@ -108,18 +112,23 @@ func (r *Role) deploy(ctx context.Context, m *essav1.Manifest) (proto.Message, e
 	if m.Version, err = versionOf(m); err != nil {
 		return nil, err
 	}
-	p, err := r.reg.pointer(ctx, m.Name)
+	p, _, err := r.reg.pointer(ctx, m.Name)
 	if err != nil {
 		return nil, err
 	}
 	if p != nil && !p.Deleted && p.Version == m.Version {
 		return &essav1.DeployReply{Manifest: m, Unchanged: true}, nil
 	}
-	if err := r.reg.save(ctx, m.Name+"/"+m.Version, m); err != nil {
+	if err := r.reg.save(ctx, m.Name+"/"+m.Version, m, client.PutOptions{}); err != nil {
 		return nil, err
 	}
 	if err := r.reg.activate(ctx, m.Name, m.Version); err != nil {
 		return nil, err
+	}
+	// Now that the version is named, a collection spares its module; one that was under way has taken it before, or will see
+	// the name and give it back (collect).
+	if _, err := client.ModuleSize(ctx, r.kvs, m.Module); err != nil {
+		return nil, fmt.Errorf("deployed, but the module cannot be found any more (a collection may be under way): deploy it again: %w", err)
 	}
 	r.log.Info("deployed", "name", m.Name, "version", m.Version, "module", m.Module)
 	return &essav1.DeployReply{Manifest: m}, nil
@@ -162,143 +171,60 @@ func (r *Role) anyExecutor(engine string) (string, error) {
 }
 
 func (r *Role) undeploy(ctx context.Context, name string) error {
-	p, err := r.reg.pointer(ctx, name)
-	if err != nil {
+	if err := checkName(name); err != nil {
 		return err
 	}
-	if p == nil || p.Deleted {
-		return status.Errorf(status.NotFound, "there is no deployment %q (essad deployments lists them)", name)
+	err := r.reg.change(ctx, name, func(p *essav1.Pointer) (*essav1.Pointer, error) {
+		if p == nil || p.Deleted {
+			return nil, noDeployment(name)
+		}
+		p.Deleted = true
+		return p, nil
+	})
+	if err == nil {
+		r.log.Info("undeployed", "name", name)
 	}
-	p.Deleted = true
-	if err := r.reg.save(ctx, name, p); err != nil {
-		return err
-	}
-	r.reg.drop(name)
-	r.log.Info("undeployed", "name", name)
-	return nil
-}
-
-func (r *Role) rollback(ctx context.Context, in *essav1.NameRequest) (proto.Message, error) {
-	p, err := r.reg.pointer(ctx, in.Name)
-	if err != nil {
-		return nil, err
-	}
-	if p == nil {
-		return nil, status.Errorf(status.NotFound, "there is no deployment %q (essad deployments lists them)", in.Name)
-	}
-	version := in.Version
-	switch {
-	case version != "" && !slices.Contains(p.History, version):
-		return nil, status.Errorf(status.NotFound, "deployment %q has no version %q; it has %v", in.Name, version, p.History)
-	case version == "" && p.Deleted:
-		version = p.Version // undone: what was active before it was undeployed
-	case version == "" && len(p.History) < 2:
-		return nil, status.Errorf(status.Conflict, "deployment %q has no version before %s", in.Name, p.Version)
-	case version == "":
-		version = p.History[1]
-	}
-	m, err := r.reg.manifest(ctx, in.Name, version)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.reg.activate(ctx, in.Name, version); err != nil {
-		return nil, err
-	}
-	r.log.Info("rolled back", "name", in.Name, "version", version)
-	return &essav1.DeployReply{Manifest: m}, nil
-}
-
-const (
-	resultScope   = "results"
-	resultRunning = "running"
-)
-
-// callAsync starts a call whose result is fetched later. What it answers is durable: the result, or the fact that there
-// is none yet, survives this scheduler as far as the KVS does; the call itself does not.
-func (r *Role) callAsync(ctx context.Context, in *essav1.AsyncRequest) (proto.Message, error) {
-	if in.Meta == nil {
-		in.Meta = &essav1.CallMeta{}
-	}
-	req, err := r.callRequest(ctx, in.Deployment, in.Function, in.Args, in.Meta)
-	if err != nil {
-		return nil, err
-	}
-	select {
-	case r.asyncIn <- struct{}{}:
-	default:
-		return nil, status.Errorf(status.Overloaded, "%d asynchronous calls are in flight (scheduler.async.queue): try again later", cap(r.asyncIn))
-	}
-	id := req.spec.id
-	req.spec.kind = "async"
-	if err := r.saveResult(ctx, id, &essav1.ResultReply{State: resultRunning}); err != nil {
-		<-r.asyncIn
-		return nil, err
-	}
-	r.async.Add(1)
-	go func() {
-		defer r.async.Done()
-		defer func() { <-r.asyncIn }()
-		r.finishAsync(req)
-	}()
-	return &essav1.AsyncReply{Id: id[:]}, nil
-}
-
-func (r *Role) finishAsync(req *request) {
-	out := r.execute(r.work, req)
-	res := &essav1.ResultReply{State: "done", Value: out.value}
-	if out.err != nil {
-		res = &essav1.ResultReply{State: "failed", ErrorCode: status.Code(out.err), ErrorText: out.err.Error()}
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.work), adminTimeout)
-	defer cancel()
-	if err := r.saveResult(ctx, req.spec.id, res); err != nil {
-		r.log.Error("result of an asynchronous call was not stored", "call", req.spec.id, "error", err)
-	}
-}
-
-// adminTimeout bounds what a scheduler does on its own account.
-const adminTimeout = 30 * time.Second
-
-func (r *Role) saveResult(ctx context.Context, id hlc.ID, res *essav1.ResultReply) error {
-	raw, err := proto.Marshal(res)
-	if err != nil {
-		return status.Errorf(status.Internal, "encode a result: %v", err)
-	}
-	_, err = r.kvs.Set(ctx, client.RegistrySpace, resultScope, []byte(id.String()), raw, client.PutOptions{TTL: r.opts.ResultTTL})
 	return err
 }
 
-// result returns what came of an asynchronous call, waiting for its end for at most as long as asked.
-func (r *Role) result(ctx context.Context, in *essav1.ResultRequest) (proto.Message, error) {
-	if len(in.Id) != len(hlc.ID{}) {
-		return nil, status.Errorf(status.Invalid, "scheduler: a call id has 16 bytes")
+func (r *Role) rollback(ctx context.Context, in *essav1.NameRequest) (proto.Message, error) {
+	if err := checkName(in.Name); err != nil {
+		return nil, err
 	}
-	key := []byte(hlc.ID(in.Id).String())
-	res, err := r.storedResult(ctx, key)
-	if err != nil || res.State != resultRunning || in.WaitNano <= 0 {
-		return res, err
-	}
-	wait, cancel := context.WithTimeout(ctx, time.Duration(in.WaitNano))
-	defer cancel()
-	err = r.kvs.Watch(wait, client.RegistrySpace, resultScope, client.WatchOptions{Key: key, Initial: true}, func(i client.Item) {
-		raw, err := client.PlainData(i.Value)
-		if now := (&essav1.ResultReply{}); err == nil && proto.Unmarshal(raw, now) == nil && now.State != resultRunning {
-			res = now
-			cancel()
+	var m *essav1.Manifest
+	err := r.reg.change(ctx, in.Name, func(p *essav1.Pointer) (*essav1.Pointer, error) {
+		version, err := rollbackTo(p, in)
+		if err != nil {
+			return nil, err
 		}
+		if m, err = r.reg.manifest(ctx, in.Name, version); err != nil {
+			return nil, err
+		}
+		if _, err := client.ModuleSize(ctx, r.kvs, m.Module); err != nil {
+			return nil, fmt.Errorf("version %s of %q: %w", version, in.Name, err) // collected since it was undeployed
+		}
+		return pointTo(p, version), nil
 	})
-	return res, err
-}
-
-func (r *Role) storedResult(ctx context.Context, key []byte) (*essav1.ResultReply, error) {
-	raw, _, err := r.kvs.Data(ctx, client.RegistrySpace, resultScope, key)
-	if status.Of(err) == status.NotFound {
-		return nil, status.Errorf(status.NotFound,
-			"there is no result of call %s: it was never made, or its result is no longer kept (scheduler.async.result_ttl)", key)
-	}
 	if err != nil {
 		return nil, err
 	}
-	res := &essav1.ResultReply{}
-	return res, unmarshal(raw, res)
+	r.log.Info("rolled back", "name", in.Name, "version", m.Version)
+	return &essav1.DeployReply{Manifest: m}, nil
+}
+
+// rollbackTo finds the version that a rollback means.
+func rollbackTo(p *essav1.Pointer, in *essav1.NameRequest) (string, error) {
+	switch {
+	case p == nil:
+		return "", noDeployment(in.Name)
+	case in.Version != "" && !slices.Contains(p.History, in.Version):
+		return "", noVersion(in.Name, in.Version, p.History)
+	case in.Version != "":
+		return in.Version, nil
+	case p.Deleted:
+		return p.Version, nil // undone: what was active before it was undeployed
+	case len(p.History) < 2:
+		return "", status.Errorf(status.Conflict, "deployment %q has no version before %s", in.Name, p.Version)
+	}
+	return p.History[1], nil
 }

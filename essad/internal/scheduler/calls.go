@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,13 +26,21 @@ type request struct {
 	inv  *essav1.Invocation
 	args []byte
 	run  bool
+	// after is called once the call was admitted and has ended, or nil. One that joined another has nothing to tidy up.
+	after func()
 }
 
 // handleCall answers a query on essa/call/{deployment}/{function}/{args}.
 func (r *Role) handleCall(q transport.Query) {
-	name, function, _, err := topic.Default.ParseCall(q.KeyExpr())
+	name, function, argsKey, err := topic.Default.ParseCall(q.KeyExpr())
 	if err != nil {
 		_ = transport.ReplyStatus(q, status.Errorf(status.Invalid, "scheduler: %v", err))
+		return
+	}
+	if argsKey != "" {
+		// To call it without its arguments would be worse.
+		_ = transport.ReplyStatus(q, status.Errorf(status.Invalid,
+			"scheduler: arguments stored under a key are not supported: query essa/call/%s/%s/- with the arguments as payload", name, function))
 		return
 	}
 	meta, err := metaOf(q)
@@ -66,6 +76,7 @@ func metaOf(q transport.Query) (*essav1.CallMeta, error) {
 			if err != nil || ms <= 0 {
 				return nil, status.Errorf(status.Invalid, "scheduler: deadline_ms=%s is not a positive number of milliseconds", v)
 			}
+			ms = min(ms, maxCallTime.Milliseconds())
 			meta.DeadlineUnixNano = time.Now().Add(time.Duration(ms) * time.Millisecond).UnixNano()
 		case "id":
 			id, err := hlc.ParseID(v)
@@ -100,7 +111,8 @@ func (r *Role) callRequest(ctx context.Context, name, function string, args []by
 	return &request{
 		spec: callSpec{
 			id: id, kind: "call", deadline: deadline, always: m.Retry == retryAlways, remember: len(meta.Id) > 0,
-			target: target{deployment: name, module: m.Module, function: export, engine: m.Engine},
+			// m's name, not the client's: what is remembered of ended calls is to hold no request.
+			target: target{deployment: m.Name, module: m.Module, function: export, engine: m.Engine},
 		},
 		inv: &essav1.Invocation{
 			Id: id[:], Root: id[:], Module: m.Module, Scope: deploymentScope(name), Function: export,
@@ -111,13 +123,16 @@ func (r *Role) callRequest(ctx context.Context, name, function string, args []by
 	}, nil
 }
 
+// maxCallTime bounds the deadline of a call, so that no sum of times leaves the range of nanoseconds since 1970.
+const maxCallTime = 30 * 24 * time.Hour
+
 // deadline is the client's, but no later than the deployment's wall time allows; without either it is the default.
 func (r *Role) deadline(l *essav1.Limits, asked int64) time.Time {
 	r.mu.Lock()
 	timeout := r.timeout
 	r.mu.Unlock()
 	now := time.Now()
-	wall := time.Duration(l.GetWallTimeNano())
+	wall := min(time.Duration(l.GetWallTimeNano()), maxCallTime)
 	switch {
 	case asked == 0 && wall <= 0:
 		return now.Add(timeout)
@@ -125,6 +140,9 @@ func (r *Role) deadline(l *essav1.Limits, asked int64) time.Time {
 		return now.Add(wall)
 	}
 	d := time.Unix(0, asked)
+	if latest := now.Add(maxCallTime); latest.Before(d) {
+		d = latest
+	}
 	if wall > 0 && now.Add(wall).Before(d) {
 		return now.Add(wall)
 	}
@@ -160,54 +178,73 @@ func (r *Role) handleRun(q transport.Query) {
 		_ = transport.ReplyStatus(q, status.Errorf(status.Invalid, "scheduler: attachment is not a RunMeta: %v", err))
 		return
 	}
-	req, cleanup, err := r.runRequest(q.Context(), &meta, q.Payload())
+	req, err := r.runRequest(q.Context(), &meta, q.Payload())
 	if err != nil {
 		_ = transport.ReplyStatus(q, err)
 		return
 	}
-	defer cleanup()
 	r.answer(q, req)
 }
 
-func (r *Role) runRequest(ctx context.Context, meta *essav1.RunMeta, wasm []byte) (*request, func(), error) {
+func (r *Role) runRequest(ctx context.Context, meta *essav1.RunMeta, wasm []byte) (*request, error) {
 	id := hlc.NewID()
 	switch len(meta.Id) {
 	case 0:
 	case len(id):
 		id = hlc.ID(meta.Id)
 	default:
-		return nil, nil, status.Errorf(status.Invalid, "scheduler: run id has %d bytes, want %d", len(meta.Id), len(id))
+		return nil, status.Errorf(status.Invalid, "scheduler: run id has %d bytes, want %d", len(meta.Id), len(id))
 	}
-	inv := &essav1.Invocation{
+	if err := errors.Join(checkEnv(meta.Env), checkArgv(meta.Argv)); err != nil {
+		return nil, err
+	}
+	req := &request{run: true, inv: &essav1.Invocation{
 		Id: id[:], Root: id[:], Module: meta.Module, Scope: runScope(id), Limits: meta.Limits, Engine: meta.Engine,
 		Argv: meta.Argv, Env: meta.Env, Stdin: meta.Stdin, WantStats: true,
-	}
-	cleanup := func() {}
-	switch {
-	case meta.Deployment != "":
-		d, err := r.reg.deployment(ctx, meta.Deployment, "")
-		if err != nil {
-			return nil, nil, err
+	}}
+	if meta.Deployment != "" {
+		if err := r.runDeployment(ctx, req.inv, meta); err != nil {
+			return nil, err
 		}
-		m := d.manifest
-		inv.Module, inv.Scope, inv.Deployment = m.Module, deploymentScope(meta.Deployment), meta.Deployment
-		inv.Limits, inv.Engine, inv.Env = m.Limits, m.Engine, append(append([]string(nil), m.Env...), meta.Env...)
-	case len(wasm) > 0:
+	} else if err := r.runModule(ctx, req, meta, wasm); err != nil {
+		return nil, err
+	}
+	req.spec = callSpec{
+		id: id, kind: "run", remember: len(meta.Id) > 0,
+		target: target{deployment: req.inv.Deployment, module: req.inv.Module, engine: req.inv.Engine},
+	}
+	return req, nil
+}
+
+// runDeployment makes inv a run of a deployment's module, with its state and its limits. The run's environment comes after
+// the deployment's.
+func (r *Role) runDeployment(ctx context.Context, inv *essav1.Invocation, meta *essav1.RunMeta) error {
+	d, err := r.reg.deployment(ctx, meta.Deployment, "")
+	if err != nil {
+		return err
+	}
+	m := d.manifest
+	inv.Module, inv.Scope, inv.Deployment = m.Module, deploymentScope(m.Name), m.Name
+	inv.Limits, inv.Engine, inv.Env = m.Limits, m.Engine, append(slices.Clone(m.Env), meta.Env...)
+	return nil
+}
+
+// runModule makes req an anonymous run of a module that is stored or comes with it. Its state goes with it.
+func (r *Role) runModule(ctx context.Context, req *request, meta *essav1.RunMeta, wasm []byte) error {
+	if len(wasm) > 0 {
 		sum := sha256.Sum256(wasm)
-		inv.Module = hex.EncodeToString(sum[:])
-		if err := r.storeModule(ctx, inv.Module, wasm); err != nil {
-			return nil, nil, err
+		req.inv.Module = hex.EncodeToString(sum[:])
+		if err := r.storeModule(ctx, req.inv.Module, wasm); err != nil {
+			return err
 		}
-		fallthrough
-	default:
-		if !meta.KeepState {
-			cleanup = func() { r.dropScope(inv.Scope) }
-		}
+	} else if err := checkSHA(meta.Module); err != nil {
+		return err
 	}
-	return &request{
-		spec: callSpec{id: id, kind: "run", target: target{deployment: inv.Deployment, module: inv.Module, engine: inv.Engine}},
-		inv:  inv, run: true,
-	}, cleanup, nil
+	if !meta.KeepState {
+		scope := req.inv.Scope
+		req.after = func() { r.dropScope(scope) }
+	}
+	return nil
 }
 
 // dropTimeout bounds the removal of a run's state; stopping waits for it.
@@ -247,21 +284,25 @@ func (r *Role) execute(ctx context.Context, req *request) outcome {
 		ctx, cancel = context.WithDeadline(ctx, req.spec.deadline)
 		defer cancel()
 	}
-	r.mu.Lock()
-	cl, d := r.core.submit(time.Now(), req.spec)
-	if d.do == hold {
-		r.armTick()
-	}
-	r.mu.Unlock()
+	cl, d := r.submit(req)
 	for {
 		switch d.do {
 		case end:
+			if cl != nil && req.after != nil {
+				req.after()
+			}
 			return d.out
 		case join:
 			select {
 			case out := <-d.wait:
-				return out
+				if !out.again {
+					return out
+				}
+				cl, d = r.submit(req)
 			case <-ctx.Done():
+				r.mu.Lock()
+				r.core.leave(d.joined, d.wait)
+				r.mu.Unlock()
 				return outcome{err: r.gaveUp(ctx, req)}
 			}
 		case hold:
@@ -276,25 +317,30 @@ func (r *Role) execute(ctx context.Context, req *request) outcome {
 	}
 }
 
+func (r *Role) submit(req *request) (*call, decision) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	cl, d := r.core.submit(time.Now(), req.spec)
+	if d.do == hold {
+		r.armTick()
+	}
+	return cl, d
+}
+
 func (r *Role) armTick() {
 	if r.timer == nil {
 		r.timer = time.AfterFunc(tickEvery, r.tick)
 	}
 }
 
-// leaveQueue takes a call out of the queue whose asker no longer waits. The core may have placed it in this very moment;
-// then that attempt is given back.
+// leaveQueue takes a call out of the queue whose asker no longer waits. If the core has placed it in this very moment, the
+// decision about it is on its way to cl.wake, where nobody looks any more.
 func (r *Role) leaveQueue(ctx context.Context, cl *call, req *request) decision {
 	err := r.gaveUp(ctx, req)
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	select {
-	case <-cl.wake:
-		_, wakes := r.core.finished(time.Now(), cl, outcome{err: err})
-		deliver(wakes)
-	default:
-		r.core.abandon(time.Now(), cl, err)
-	}
+	wakes := r.core.abandon(time.Now(), cl, err)
+	r.mu.Unlock()
+	deliver(wakes)
 	return decision{do: end, out: outcome{err: err}}
 }
 

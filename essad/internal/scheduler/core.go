@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/essa-project/essad/sdk/hlc"
@@ -20,6 +21,8 @@ type core struct {
 	queue fifo
 	done  completed
 	stats Stats
+	// stopping: nothing new is taken. Nested calls are not new: those in flight may need them to end.
+	stopping bool
 }
 
 type coreOptions struct {
@@ -87,11 +90,18 @@ type target struct {
 	engine     string
 }
 
+// same tells whether a request for t with an id that o has is o, sent again. The version of a deployment may differ: which
+// one is active may have changed between the two.
+func (t target) same(o target) bool {
+	return t.deployment == o.deployment && t.function == o.function && (t.deployment != "" || t.module == o.module)
+}
+
 // outcome is how a call ended.
 type outcome struct {
 	value      []byte
 	attachment []byte
 	err        error
+	again      bool // to those who joined: it never ran and its own asker is gone, so submit it anew
 }
 
 func (o outcome) size() int64 { return int64(len(o.value) + len(o.attachment)) }
@@ -102,6 +112,7 @@ type decision struct {
 	executor string       // dispatch
 	attempt  int          // dispatch
 	wait     chan outcome // join
+	joined   *call        // join: what to leave by
 	out      outcome      // end
 }
 
@@ -124,15 +135,21 @@ func newCore(o coreOptions, r *rand.Rand) *core {
 
 // submit admits a call. The returned call is what later messages about it name; it is nil where the decision is final.
 func (c *core) submit(now time.Time, s callSpec) (*call, decision) {
+	if cl := c.calls[s.id]; cl != nil {
+		if !s.remember || !cl.spec.remember || !s.target.same(cl.spec.target) {
+			return nil, decision{do: end, out: outcome{err: taken(s.id)}}
+		}
+		ch := make(chan outcome, 1)
+		cl.joined = append(cl.joined, ch)
+		return nil, decision{do: join, wait: ch, joined: cl}
+	}
 	if s.remember {
 		if e := c.done.find(s.id, now); e != nil {
-			return nil, decision{do: end, out: e.answer()}
+			return nil, decision{do: end, out: e.answer(s)}
 		}
-		if cl := c.calls[s.id]; cl != nil {
-			ch := make(chan outcome, 1)
-			cl.joined = append(cl.joined, ch)
-			return nil, decision{do: join, wait: ch}
-		}
+	}
+	if c.stopping && s.kind != "nested" {
+		return nil, decision{do: end, out: outcome{err: errStopping}}
 	}
 	cl := &call{spec: s, started: now}
 	c.stats.Calls++
@@ -148,14 +165,20 @@ func (c *core) submit(now time.Time, s callSpec) (*call, decision) {
 	return cl, c.enqueue(cl)
 }
 
+func taken(id hlc.ID) error {
+	return status.Errorf(status.Conflict, "the id %s belongs to another call or run: give each an id of its own", id)
+}
+
+var errStopping = status.Safe(status.Errorf(status.Unavailable, "this scheduler is stopping and takes no more calls: send it again"))
+
 // refuse says why a call that no executor has room for cannot wait either; nil means that it can.
 func (c *core) refuse(s callSpec) error {
 	if s.kind == "nested" {
 		// Its ancestors hold what it would wait for.
 		return status.Errorf(status.Overloaded, "nested call of %s: no other executor has room", s.target.function)
 	}
-	if s.target.engine != "" && len(c.execs) > 0 && !c.engineKnown(s.target.engine) {
-		return status.Errorf(status.NotFound, "no executor has an engine named %q", s.target.engine)
+	if err := c.noEngine(s.target.engine); err != nil {
+		return err
 	}
 	if c.queue.len() >= c.opts.Queue {
 		return status.Errorf(status.Overloaded,
@@ -164,13 +187,17 @@ func (c *core) refuse(s callSpec) error {
 	return nil
 }
 
-func (c *core) engineKnown(name string) bool {
+// noEngine is the error of a call whose engine none of the executors that are here has. While none is here, all may come.
+func (c *core) noEngine(name string) error {
+	if name == "" || len(c.order) == 0 {
+		return nil
+	}
 	for _, e := range c.order {
 		if e.engines[name] {
-			return true
+			return nil
 		}
 	}
-	return false
+	return status.Errorf(status.NotFound, "no executor has an engine named %q", name)
 }
 
 func (c *core) enqueue(cl *call) decision {
@@ -282,11 +309,29 @@ func (c *core) mayRetry(now time.Time, cl *call, err error) bool {
 	return false
 }
 
-// abandon ends a call whose asker has gone or whose deadline passed while it waited.
-func (c *core) abandon(now time.Time, cl *call, err error) {
-	c.queue.remove(cl)
-	if c.calls[cl.spec.id] == cl {
+// abandon ends a call whose asker has gone or whose deadline passed while it waited. It may have been placed in this very
+// moment; then its slot goes to others, and nothing was sent.
+func (c *core) abandon(now time.Time, cl *call, err error) []wakeUp {
+	if c.calls[cl.spec.id] != cl {
+		return nil
+	}
+	e := cl.on
+	if e == nil {
+		c.queue.remove(cl)
 		c.finish(now, cl, outcome{err: err})
+		return nil
+	}
+	cl.on = nil
+	cl.attempts--
+	e.inFlight--
+	c.finish(now, cl, outcome{err: err})
+	return c.drain(now)
+}
+
+// leave takes back a join whose asker has gone.
+func (c *core) leave(cl *call, ch chan outcome) {
+	if i := slices.Index(cl.joined, ch); i >= 0 {
+		cl.joined = slices.Delete(cl.joined, i, i+1)
 	}
 }
 
@@ -296,12 +341,26 @@ func (c *core) finish(now time.Time, cl *call, out outcome) {
 		c.stats.Failed++
 	}
 	for _, ch := range cl.joined {
-		ch <- out
+		ch <- cl.forJoined(out) // buffered, and sent to once
 	}
+	cl.joined = nil
 	// A cancelled call has no result to repeat: sent again, it is to run.
 	if cl.spec.remember && status.Of(out.err) != status.Cancelled {
-		c.done.add(now, cl.spec.id, out, c.opts)
+		c.done.add(now, cl.spec.id, cl.spec.target, out, c.opts)
 	}
+}
+
+// forJoined is what an outcome means to those who sent the call again. That the first asker is gone is not their doing, and
+// most often the reason why they sent again.
+func (cl *call) forJoined(out outcome) outcome {
+	switch {
+	case status.Of(out.err) != status.Cancelled:
+		return out
+	case cl.attempts == 0 || cl.spec.always:
+		return outcome{again: true}
+	}
+	return outcome{err: status.Errorf(status.Unavailable,
+		"call %s was given up by whoever sent it first while it ran; it may have run in part", cl.spec.id)}
 }
 
 // wakeUp is a decision for a call that has been waiting.
@@ -320,6 +379,12 @@ func (c *core) drain(now time.Time) []wakeUp {
 	c.queue.each(func(cl *call) (taken, goOn bool) {
 		if e := c.choose(now, cl); e != nil {
 			out = append(out, wakeUp{cl, c.dispatchTo(cl, e)})
+			return true, true
+		}
+		if err := c.noEngine(cl.spec.target.engine); err != nil { // it came before any executor did
+			o := outcome{err: err}
+			c.finish(now, cl, o)
+			out = append(out, wakeUp{cl, decision{do: end, out: o}})
 			return true, true
 		}
 		return false, c.anyRoom(now)

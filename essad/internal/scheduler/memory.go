@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"slices"
 	"time"
 
 	"github.com/essa-project/essad/sdk/hlc"
@@ -53,8 +54,13 @@ func (q *fifo) compact() {
 	}
 	q.items = q.items[i:]
 	q.holes -= i
-	if len(q.items) == 0 {
+	switch {
+	case len(q.items) == 0:
 		q.items = nil
+	case q.holes > 64 && q.holes > len(q.items)/2:
+		// The oldest waits for long while others come and go: without this the holes behind it would grow for ever.
+		q.items = slices.DeleteFunc(q.items, func(c *call) bool { return c == nil })
+		q.holes = 0
 	}
 }
 
@@ -68,16 +74,21 @@ type completed struct {
 }
 
 type ended struct {
-	id    hlc.ID
-	out   outcome
-	until time.Time
-	lost  bool
+	id     hlc.ID
+	target target
+	out    outcome
+	until  time.Time
+	lost   bool
 }
 
-func (e *ended) answer() outcome {
+// answer is what a call gets that was sent again as s.
+func (e *ended) answer(s callSpec) outcome {
+	if !s.target.same(e.target) {
+		return outcome{err: taken(s.id)}
+	}
 	if e.lost {
 		return outcome{err: status.Errorf(status.Conflict,
-			"call %s has already ended, and its result is no longer kept (scheduler.completed.bytes)", e.id)}
+			"call %s has already ended, and its result is no longer kept (scheduler.completed.bytes)", s.id)}
 	}
 	return e.out
 }
@@ -89,8 +100,8 @@ func (d *completed) find(id hlc.ID, now time.Time) *ended {
 	return nil
 }
 
-func (d *completed) add(now time.Time, id hlc.ID, out outcome, o coreOptions) {
-	e := &ended{id: id, out: out, until: now.Add(o.CompletedFor)}
+func (d *completed) add(now time.Time, id hlc.ID, t target, out outcome, o coreOptions) {
+	e := &ended{id: id, target: t, out: out, until: now.Add(o.CompletedFor)}
 	d.byID[id] = e
 	d.ring = append(d.ring, e)
 	d.bytes += out.size()
@@ -105,6 +116,7 @@ func (d *completed) add(now time.Time, id hlc.ID, out outcome, o coreOptions) {
 
 func (d *completed) forgetOldest() {
 	old := d.ring[0]
+	d.ring[0] = nil // the array lives on for a while
 	d.ring = d.ring[1:]
 	d.bytes -= old.out.size()
 	d.light = max(0, d.light-1)

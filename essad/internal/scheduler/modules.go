@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"slices"
 	"time"
@@ -32,19 +33,30 @@ func (r *Role) storeModule(ctx context.Context, sha string, wasm []byte) error {
 }
 
 func tooLarge(size, limit int64) error {
-	return status.LimitError("module", "module of %d bytes exceeds the limit of %d", size, limit)
+	return status.LimitError("module", "module of %d bytes exceeds the limit of %d (scheduler.max_module)", size, limit)
 }
 
 func (r *Role) putChunk(ctx context.Context, req *essav1.ModulePutRequest) error {
 	switch {
 	case !isSHA(req.Sha256):
-		return status.Errorf(status.Invalid, "module name %q is not a SHA-256 in hexadecimal", req.Sha256)
+		return checkSHA(req.Sha256)
 	case req.Commit:
 		return r.commitModule(ctx, req.Sha256, req.Size)
 	case len(req.Data) == 0 || len(req.Data) > client.ChunkBytes || req.Index < 0:
 		return status.Errorf(status.Invalid, "chunk %d of %d bytes: want 1 to %d bytes", req.Index, len(req.Data), client.ChunkBytes)
 	case int64(req.Index) >= (r.opts.MaxModule+client.ChunkBytes-1)/client.ChunkBytes:
 		return tooLarge((int64(req.Index)+1)*client.ChunkBytes, r.opts.MaxModule)
+	}
+	// What exists has been checked against its name: nobody may change it under those who use it.
+	has, err := client.HasModule(ctx, r.kvs, req.Sha256)
+	if err != nil || has {
+		return err
+	}
+	if req.Index == 0 {
+		// From the first chunk on it is listed, so that one whose upload was given up can be collected.
+		if err := client.ListModule(ctx, r.kvs, &essav1.ModuleManifest{Sha256: req.Sha256, CreatedUnixNano: time.Now().UnixNano()}); err != nil {
+			return err
+		}
 	}
 	return client.PutModuleChunk(ctx, r.kvs, req.Sha256, int(req.Index), req.Data)
 }
@@ -56,6 +68,9 @@ func (r *Role) commitModule(ctx context.Context, sha string, size int64) error {
 		return status.Errorf(status.Invalid, "the module is empty: this is not WebAssembly")
 	case size > r.opts.MaxModule:
 		return tooLarge(size, r.opts.MaxModule)
+	}
+	if has, err := client.HasModule(ctx, r.kvs, sha); err != nil || has {
+		return err
 	}
 	m := &essav1.ModuleManifest{
 		Sha256: sha, Size: size, Chunks: int32((size + client.ChunkBytes - 1) / client.ChunkBytes), CreatedUnixNano: time.Now().UnixNano(),
@@ -76,7 +91,8 @@ func isSHA(s string) bool {
 	return err == nil && len(b) == sha256.Size && hex.EncodeToString(b) == s
 }
 
-// listModules lists the stored modules with the versions that use them.
+// listModules lists the stored modules with the versions that use them. One of size 0 is not whole: its upload is under
+// way or was given up.
 func (r *Role) listModules(ctx context.Context) ([]*essav1.Module, error) {
 	users, err := r.moduleUsers(ctx)
 	if err != nil {
@@ -92,8 +108,8 @@ func (r *Role) listModules(ctx context.Context) ([]*essav1.Module, error) {
 	return out, err
 }
 
-// moduleUsers tells for each module which versions name it: every version in the history of a name, deployed or not, for
-// a rollback or deploying it again may need it.
+// moduleUsers tells for each module which versions name it: every version in the history of a name that is deployed, for a
+// rollback may need it. Undeploying a name is what frees its modules.
 func (r *Role) moduleUsers(ctx context.Context) (map[string][]string, error) {
 	pointers, err := r.reg.names(ctx)
 	if err != nil {
@@ -119,6 +135,10 @@ func (r *Role) moduleUsers(ctx context.Context) (map[string][]string, error) {
 }
 
 // collect removes modules that nothing names, and which are old enough that no run is about to use them.
+//
+// A deployment may begin to name one at the same time. So the manifests go first, which makes the modules vanish; then it
+// looks again who is named, and gives back what is. A deployment that has looked for its module before that is seen here,
+// one that looks after that sees that the module is gone and says so.
 func (r *Role) collect(ctx context.Context, req *essav1.GCRequest) (*essav1.GCReply, error) {
 	all, err := r.listModules(ctx)
 	if err != nil {
@@ -128,19 +148,54 @@ func (r *Role) collect(ctx context.Context, req *essav1.GCRequest) (*essav1.GCRe
 	for _, p := range r.processes() {
 		running[p.Module] = true
 	}
-	limit := time.Now().Add(-time.Duration(req.OlderThanNano)).UnixNano()
-	out := &essav1.GCReply{}
+	limit := time.Now().Add(-time.Duration(max(req.OlderThanNano, 0))).UnixNano()
+	var idle []*essav1.Module
 	for _, m := range all {
-		if len(m.Deployments) > 0 || running[m.Sha256] || m.CreatedUnixNano > limit {
-			continue
+		if len(m.Deployments) == 0 && !running[m.Sha256] && m.CreatedUnixNano <= limit {
+			idle = append(idle, m)
 		}
-		if !req.DryRun {
-			if err := client.DeleteModule(ctx, r.kvs, m.Sha256); err != nil {
-				return nil, err
-			}
+	}
+	if !req.DryRun {
+		if idle, err = r.remove(ctx, idle); err != nil {
+			return nil, err
 		}
-		out.Removed = append(out.Removed, m)
+	}
+	out := &essav1.GCReply{Removed: idle}
+	for _, m := range idle {
 		out.Bytes += m.Size
 	}
 	return out, nil
+}
+
+// remove removes modules but for those that are named by now, and returns what it removed.
+func (r *Role) remove(ctx context.Context, idle []*essav1.Module) (removed []*essav1.Module, err error) {
+	manifests := make([]*essav1.ModuleManifest, len(idle))
+	for i, m := range idle {
+		if manifests[i], err = client.HideModule(ctx, r.kvs, m.Sha256); err != nil {
+			return nil, err
+		}
+	}
+	users, err := r.moduleUsers(ctx)
+	if err != nil {
+		for _, m := range manifests {
+			if m != nil {
+				err = errors.Join(err, client.PutModuleManifest(ctx, r.kvs, m))
+			}
+		}
+		return nil, err
+	}
+	for i, m := range idle {
+		switch {
+		case len(users[m.Sha256]) == 0:
+			if err := client.DeleteModule(ctx, r.kvs, m.Sha256); err != nil {
+				return removed, err
+			}
+			removed = append(removed, m)
+		case manifests[i] != nil:
+			if err := client.PutModuleManifest(ctx, r.kvs, manifests[i]); err != nil {
+				return removed, err
+			}
+		}
+	}
+	return removed, nil
 }

@@ -27,8 +27,9 @@ type registry struct {
 	kvs *client.KVS
 
 	mu     sync.RWMutex
-	byName map[string]*deployment // "name" or "name@version"
-	epoch  uint64                 // grows with every drop: what was read before one is not cached after it
+	byName map[string]map[string]*deployment // name -> version; "" is the active one
+	cached int
+	epoch  uint64 // grows with every drop: what was read before one is not cached after it
 }
 
 // deployment is one version, ready to be called.
@@ -48,7 +49,7 @@ const (
 )
 
 func newRegistry(k *client.KVS) *registry {
-	return &registry{kvs: k, byName: map[string]*deployment{}}
+	return &registry{kvs: k, byName: map[string]map[string]*deployment{}}
 }
 
 // follow drops cached deployments when their name changes, until ctx ends. Where changes may have been missed it drops all.
@@ -75,24 +76,27 @@ func (g *registry) dropAll() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.epoch++
+	g.forgetAll()
+}
+
+func (g *registry) forgetAll() {
 	clear(g.byName)
+	g.cached = 0
 }
 
 func (g *registry) drop(name string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.epoch++
+	g.cached -= len(g.byName[name])
 	delete(g.byName, name)
 }
 
-// deployment returns a deployment by name: its active version, or the one asked for.
+// deployment returns a deployment by name: its active version, or the one asked for. What is undeployed has no version
+// that could be called.
 func (g *registry) deployment(ctx context.Context, name, version string) (*deployment, error) {
-	key := name
-	if version != "" {
-		key += "@" + version
-	}
 	g.mu.RLock()
-	d, epoch := g.byName[key], g.epoch
+	d, epoch := g.byName[name][version], g.epoch
 	g.mu.RUnlock()
 	if d != nil {
 		return d, nil
@@ -104,10 +108,18 @@ func (g *registry) deployment(ctx context.Context, name, version string) (*deplo
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.epoch == epoch {
-		if len(g.byName) >= maxCached {
-			clear(g.byName)
+		if g.cached >= maxCached {
+			g.forgetAll()
 		}
-		g.byName[key] = d
+		versions := g.byName[name]
+		if versions == nil {
+			versions = map[string]*deployment{}
+			g.byName[name] = versions
+		}
+		if versions[version] == nil {
+			g.cached++
+		}
+		versions[version] = d
 	}
 	return d, nil
 }
@@ -116,21 +128,30 @@ func (g *registry) read(ctx context.Context, name, version string) (*deployment,
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
-	if version == "" {
-		p, err := g.pointer(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		if p == nil || p.Deleted {
-			return nil, status.Errorf(status.NotFound, "there is no deployment %q (essad deployments lists them)", name)
-		}
+	p, _, err := g.pointer(ctx, name)
+	switch {
+	case err != nil:
+		return nil, err
+	case p == nil || p.Deleted:
+		return nil, noDeployment(name)
+	case version == "":
 		version = p.Version
+	case !slices.Contains(p.History, version):
+		return nil, noVersion(name, version, p.History)
 	}
 	m, err := g.manifest(ctx, name, version)
 	if err != nil {
 		return nil, err
 	}
 	return newDeployment(m), nil
+}
+
+func noDeployment(name string) error {
+	return status.Errorf(status.NotFound, "there is no deployment %q (essad deployments lists them)", name)
+}
+
+func noVersion(name, version string, have []string) error {
+	return status.Errorf(status.NotFound, "deployment %q has no version %q; it has %s", name, version, strings.Join(have, ", "))
 }
 
 func newDeployment(m *essav1.Manifest) *deployment {
@@ -176,43 +197,43 @@ func checkName(name string) error {
 	return nil
 }
 
-// pointer returns the pointer of a name, nil if there never was one.
-func (g *registry) pointer(ctx context.Context, name string) (*essav1.Pointer, error) {
+// pointer returns the pointer of a name and the version of its key: nil and 0 if there never was one.
+func (g *registry) pointer(ctx context.Context, name string) (*essav1.Pointer, uint64, error) {
 	p := &essav1.Pointer{}
-	found, err := g.load(ctx, name, p)
-	if !found {
-		return nil, err
+	at, err := g.load(ctx, name, p)
+	if err != nil || at == 0 {
+		return nil, 0, err
 	}
-	return p, err
+	return p, at, nil
 }
 
 func (g *registry) manifest(ctx context.Context, name, version string) (*essav1.Manifest, error) {
 	m := &essav1.Manifest{}
-	found, err := g.load(ctx, name+"/"+version, m)
-	if err == nil && !found {
+	at, err := g.load(ctx, name+"/"+version, m)
+	if err == nil && at == 0 {
 		err = status.Errorf(status.NotFound, "deployment %q has no version %q", name, version)
 	}
 	return m, err
 }
 
-// load reads one message of the register.
-func (g *registry) load(ctx context.Context, key string, m proto.Message) (found bool, err error) {
-	raw, _, err := g.kvs.Data(ctx, client.RegistrySpace, registryScope, []byte(key))
+// load reads one message of the register and returns the version of its key, 0 if it is not there.
+func (g *registry) load(ctx context.Context, key string, m proto.Message) (at uint64, err error) {
+	raw, at, err := g.kvs.Data(ctx, client.RegistrySpace, registryScope, []byte(key))
 	if status.Of(err) == status.NotFound {
-		return false, nil
+		return 0, nil
 	}
 	if err != nil {
-		return false, err
+		return 0, err
 	}
-	return true, unmarshal(raw, m)
+	return at, unmarshal(raw, m)
 }
 
-func (g *registry) save(ctx context.Context, key string, m proto.Message) error {
+func (g *registry) save(ctx context.Context, key string, m proto.Message, o client.PutOptions) error {
 	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil {
 		return status.Errorf(status.Internal, "encode %T: %v", m, err)
 	}
-	_, err = g.kvs.Set(ctx, client.RegistrySpace, registryScope, []byte(key), raw, client.PutOptions{})
+	_, err = g.kvs.Set(ctx, client.RegistrySpace, registryScope, []byte(key), raw, o)
 	return err
 }
 
@@ -235,23 +256,44 @@ func versionOf(m *essav1.Manifest) (string, error) {
 	return hex.EncodeToString(sum[:])[:versionDigits], nil
 }
 
-// activate points name to a version that is stored.
-func (g *registry) activate(ctx context.Context, name, version string) error {
-	p, err := g.pointer(ctx, name)
-	if err != nil {
+// change replaces the pointer of a name by what f makes of it (nil: there never was one), and drops the name from the
+// cache. Where another scheduler, or another request to this one, changed it meanwhile, f is asked again: otherwise one of
+// two deployments at once would be missing from the history, and its module would be collected.
+func (g *registry) change(ctx context.Context, name string, f func(*essav1.Pointer) (*essav1.Pointer, error)) error {
+	for try := 1; ; try++ {
+		p, at, err := g.pointer(ctx, name)
+		if err != nil {
+			return err
+		}
+		if p, err = f(p); err != nil {
+			return err
+		}
+		err = g.save(ctx, name, p, client.PutOptions{If: client.Is(at)})
+		g.drop(name)
+		if status.Of(err) == status.Conflict && try < maxChanges {
+			continue
+		}
 		return err
 	}
+}
+
+// maxChanges is how often a change of a name is tried that others change at the same time.
+const maxChanges = 16
+
+// activate points name to a version that is stored.
+func (g *registry) activate(ctx context.Context, name, version string) error {
+	return g.change(ctx, name, func(p *essav1.Pointer) (*essav1.Pointer, error) { return pointTo(p, version), nil })
+}
+
+// pointTo is the pointer after p that points to version.
+func pointTo(p *essav1.Pointer, version string) *essav1.Pointer {
 	next := &essav1.Pointer{Version: version, History: []string{version}}
 	for _, v := range p.GetHistory() {
 		if v != version && len(next.History) < maxHistory {
 			next.History = append(next.History, v)
 		}
 	}
-	if err := g.save(ctx, name, next); err != nil {
-		return err
-	}
-	g.drop(name)
-	return nil
+	return next
 }
 
 // names lists the names that are or were deployed, with their pointers.

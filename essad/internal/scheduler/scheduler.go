@@ -59,14 +59,16 @@ type Role struct {
 	kvs  *client.KVS
 	reg  *registry
 
-	mu      sync.Mutex // around core
+	mu      sync.Mutex // around core and what follows
 	core    *core
 	timer   *time.Timer   // ticks while calls wait
 	timeout time.Duration // Options.Timeout, until a reload
+	alive   map[string]bool
+	pending map[hlc.ID]bool // asynchronous calls of this scheduler whose result is not stored yet
 
-	async   sync.WaitGroup
-	asyncIn chan struct{} // one token per asynchronous call running
-	work    context.Context
+	self  string // this scheduler in this life: ID/random
+	async sync.WaitGroup
+	work  context.Context
 }
 
 // New makes a scheduler; Run starts it.
@@ -87,7 +89,8 @@ func New(o Options) (*Role, error) {
 			Attempts: o.Attempts, Queue: o.Queue, Completed: o.Completed, CompletedBytes: o.CompletedBytes,
 			CompletedFor: o.CompletedFor, HotModules: o.HotModules,
 		}, rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))),
-		asyncIn: make(chan struct{}, o.Async),
+		alive: map[string]bool{}, pending: map[hlc.ID]bool{},
+		self: o.ID + "/" + hlc.NewID().String(),
 	}
 	return r, nil
 }
@@ -98,11 +101,13 @@ func (r *Role) Run(ctx context.Context) error {
 	defer stop()
 	r.work = work
 	decls, err := r.declare(work)
-	defer func() {
+	undeclare := func() {
 		for i := len(decls) - 1; i >= 0; i-- {
 			_ = decls[i].Close()
 		}
-	}()
+		decls = nil
+	}
+	defer undeclare()
 	if err != nil {
 		return err
 	}
@@ -115,10 +120,14 @@ func (r *Role) Run(ctx context.Context) error {
 		r.reg.follow(work)
 	}()
 	<-ctx.Done()
-	// The newest declaration is the token and the doors are the ones before it: closing them in reverse order turns new
-	// calls away while the ones inside end.
+	// First the token, the newest declaration, so that nobody chooses this scheduler; then new calls are refused, and the
+	// ones inside have time to end. Nested calls and questions are answered all the while.
 	_ = decls[len(decls)-1].Close()
+	r.mu.Lock()
+	r.core.stopping = true
+	r.mu.Unlock()
 	r.drain(work)
+	undeclare() // cancels what is left and waits for it: only then is nobody left to start something
 	stop()
 	r.async.Wait()
 	return nil
@@ -186,10 +195,16 @@ func (r *Role) onAlive(ctx context.Context, s transport.Sample) {
 	if err != nil {
 		return
 	}
-	if s.Kind == transport.Delete {
-		r.mu.Lock()
+	gone := s.Kind == transport.Delete
+	r.mu.Lock()
+	if gone {
+		delete(r.alive, id)
 		r.core.executorLost(id)
-		r.mu.Unlock()
+	} else {
+		r.alive[id] = true
+	}
+	r.mu.Unlock()
+	if gone {
 		r.log.Info("executor is gone", "executor", id)
 		return
 	}
@@ -214,7 +229,10 @@ func (r *Role) onReport(s transport.Sample) {
 		engines = append(engines, e.Name)
 	}
 	r.mu.Lock()
-	wakes := r.core.executorInfo(time.Now(), info.Id, engines, int(info.Slots), info.Modules)
+	var wakes []wakeUp
+	if r.alive[info.Id] { // a report that comes after its executor's end must not bring it back: nobody would forget it
+		wakes = r.core.executorInfo(time.Now(), info.Id, engines, int(info.Slots), info.Modules)
+	}
 	r.mu.Unlock()
 	deliver(wakes)
 }

@@ -1,0 +1,53 @@
+package scheduler
+
+import (
+	"strings"
+
+	"github.com/essa-project/essad/sdk/status"
+)
+
+// Bounds of what a client may put into a run or a deployment. They are what a guest can be expected to take, and far below
+// what a message can carry.
+const (
+	maxEnvEntries  = 1024
+	maxEnvBytes    = 256 << 10
+	maxArgvEntries = 4096
+	maxArgvBytes   = 1 << 20
+)
+
+func checkEnv(env []string) error {
+	for _, kv := range env {
+		if k, _, ok := strings.Cut(kv, "="); !ok || k == "" || strings.IndexByte(kv, 0) >= 0 {
+			return status.Errorf(status.Invalid, "environment entry %.64q: want K=V without zero bytes", kv)
+		}
+	}
+	return checkTexts("environment", env, maxEnvEntries, maxEnvBytes)
+}
+
+func checkArgv(argv []string) error {
+	for _, a := range argv {
+		if strings.IndexByte(a, 0) >= 0 {
+			return status.Errorf(status.Invalid, "argument %.64q has a zero byte, which no program can be given", a)
+		}
+	}
+	return checkTexts("arguments", argv, maxArgvEntries, maxArgvBytes)
+}
+
+func checkTexts(what string, texts []string, entries, bytes int) error {
+	n := 0
+	for _, t := range texts {
+		n += len(t) + 1
+	}
+	if len(texts) > entries || n > bytes {
+		return status.Errorf(status.Invalid, "%s of %d entries and %d bytes: at most %d entries and %d bytes are allowed",
+			what, len(texts), n, entries, bytes)
+	}
+	return nil
+}
+
+func checkSHA(module string) error {
+	if !isSHA(module) {
+		return status.Errorf(status.Invalid, "module name %.80q is not a SHA-256 in hexadecimal", module)
+	}
+	return nil
+}
