@@ -51,7 +51,7 @@ func (b *border) Call(ctx context.Context, o *engine.Origin, c *engine.Call) (*e
 		inv.Fresh = append(inv.Fresh, &essav1.KeyVersion{Key: []byte(kv.Key), Version: kv.Version})
 	}
 	if r := b.role.core.rootOf(o.Root); r != nil {
-		inv.Deployment = r.output.deployment
+		inv.Deployment, inv.Engine, inv.RunOutput = r.output.deployment, r.engine, !r.output.run.IsZero()
 	}
 	att, err := proto.Marshal(inv)
 	if err != nil {
@@ -94,6 +94,8 @@ func (b *border) Output(ctx context.Context, o *engine.Origin, s engine.Stream, 
 		b.log(ctx, r.output.deployment, o, s, p)
 	}
 	if !r.output.run.IsZero() {
+		// Somebody may have read it: to run the module again would print it twice.
+		r.effects.Store(true)
 		return b.role.publish(ctx, &r.output, s, p)
 	}
 	return nil
@@ -136,8 +138,10 @@ func (o *output) count() uint64 {
 	return o.seq
 }
 
-// Input asks whoever started the run for the next bytes of its standard input.
+// Input asks whoever started the run for the next bytes of its standard input. They are gone then: a second run would miss
+// them.
 func (b *border) Input(ctx context.Context, o *engine.Origin, limit int) ([]byte, error) {
+	b.effect(o)
 	raw, err := proto.Marshal(&essav1.RunInput{Max: int32(limit)})
 	if err != nil {
 		return nil, status.Errorf(status.Internal, "executor: encode a request for input: %v", err)

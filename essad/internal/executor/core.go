@@ -6,6 +6,7 @@ import (
 
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/hlc"
+	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
 	"github.com/essa-project/essad/sdk/status"
 )
 
@@ -30,6 +31,7 @@ type inFlight struct {
 type root struct {
 	refs    int
 	effects atomic.Bool // something may have been changed outside of the engine
+	engine  string      // what the call asked for; its nested calls elsewhere get it too
 	output  output
 }
 
@@ -46,20 +48,20 @@ func newCore(capacity int) *core {
 }
 
 // admit takes a call in, or refuses it without a trace.
-func (c *core) admit(call *engine.Call, e *engineState, deployment string) (*inFlight, error) {
+func (c *core) admit(call *engine.Call, e *engineState, inv *essav1.Invocation) (*inFlight, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.calls) >= c.capacity {
 		return nil, status.Safe(status.Errorf(status.Overloaded,
-			"executor has %d calls in flight (executor.queue): try again later", len(c.calls)))
+			"executor has %d calls in flight (executor.capacity): try again later", len(c.calls)))
 	}
 	if c.calls[call.ID] != nil {
 		return nil, status.Errorf(status.Conflict, "call %s is already running here", call.ID)
 	}
 	r := c.roots[call.Root]
 	if r == nil {
-		r = &root{output: output{deployment: deployment}}
-		if call.Run {
+		r = &root{engine: inv.Engine, output: output{deployment: inv.Deployment}}
+		if call.Run || inv.RunOutput {
 			r.output.run = call.Root
 		}
 		c.roots[call.Root] = r

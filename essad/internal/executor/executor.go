@@ -62,6 +62,9 @@ type Role struct {
 
 	changed chan struct{} // the report is out of date
 	modules recent
+
+	work     context.Context // ends after the drain
+	prepares sync.WaitGroup
 }
 
 type engineState struct {
@@ -90,7 +93,11 @@ func New(o Options) (*Role, error) {
 func (r *Role) Run(ctx context.Context) error {
 	// The work outlives ctx by the drain.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
+	r.work = work
+	defer func() { // after the doors are closed: nobody begins to prepare a module then
+		stop()
+		r.prepares.Wait()
+	}()
 	if err := r.start(work); err != nil {
 		return err
 	}
@@ -103,6 +110,7 @@ func (r *Role) Run(ctx context.Context) error {
 		decls = nil
 	}
 	defer undeclare()
+	decls = append(decls, r.feed)
 	inline := transport.QueryableOptions{Complete: true, Inline: true}
 	for _, d := range []struct {
 		key string
@@ -120,7 +128,6 @@ func (r *Role) Run(ctx context.Context) error {
 		}
 		decls = append(decls, c)
 	}
-	decls = append(decls, r.feed)
 	alive, err := s.Token(names.Alive("executor", r.opts.ID))
 	if err != nil {
 		return fmt.Errorf("executor: %w", err)
@@ -145,6 +152,11 @@ func (r *Role) start(ctx context.Context) error {
 	if r.kvs, r.feed, err = kvs.Cached(r.opts.ID, func(u []client.CacheUpdate) { r.updateCaches(ctx, u) }); err != nil {
 		return fmt.Errorf("executor: follow cached keys: %w", err)
 	}
+	defer func() {
+		if r.engines.Load() == nil {
+			_ = r.feed.Close()
+		}
+	}()
 	engines, err := r.opts.Engines(ctx, &border{role: r})
 	if err != nil {
 		return fmt.Errorf("executor: %w", err)

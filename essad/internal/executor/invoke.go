@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"io"
 	"time"
@@ -49,7 +50,7 @@ func (r *Role) execute(ctx context.Context, inv *essav1.Invocation, args []byte,
 	if err != nil {
 		return nil, nil, err
 	}
-	f, err := r.core.admit(call, e, inv.Deployment)
+	f, err := r.core.admit(call, e, inv)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -93,8 +94,8 @@ func (r *Role) callOf(inv *essav1.Invocation, args []byte, run bool) (*engine.Ca
 	if err1 != nil || err2 != nil {
 		return nil, status.Errorf(status.Invalid, "executor: a call needs an id and a root of 16 bytes")
 	}
-	if b, err := hex.DecodeString(inv.Module); err != nil || len(b) != 32 {
-		return nil, status.Errorf(status.Invalid, "executor: module %q is not a SHA-256 in hexadecimal", inv.Module)
+	if err := checkModule(inv.Module); err != nil {
+		return nil, err
 	}
 	c := &engine.Call{
 		ID: id, Root: root, Module: inv.Module, Scope: inv.Scope, Run: run, Function: inv.Function, Args: args,
@@ -107,6 +108,13 @@ func (r *Role) callOf(inv *essav1.Invocation, args []byte, run bool) (*engine.Ca
 		c.Fresh = append(c.Fresh, engine.KeyVersion{Key: string(kv.Key), Version: kv.Version})
 	}
 	return c, nil
+}
+
+func checkModule(sha string) error {
+	if b, err := hex.DecodeString(sha); err != nil || len(b) != sha256.Size {
+		return status.Errorf(status.Invalid, "executor: module %.80q is not a SHA-256 in hexadecimal", sha)
+	}
+	return nil
 }
 
 func idOf(b []byte) (hlc.ID, error) {
@@ -170,14 +178,18 @@ type preparation struct {
 }
 
 // prepare brings a module into an engine, once however many calls wait for it. It goes on when the call that asked first
-// gives up: the others need it, and so will the next.
+// gives up: the others need it, and so will the next. It ends with the role.
 func (r *Role) prepare(ctx context.Context, e *engineState, sha string) (*preparation, error) {
 	e.mu.Lock()
 	p := e.preparing[sha]
 	if p == nil {
 		p = &preparation{done: make(chan struct{})}
 		e.preparing[sha] = p
-		go r.runPreparation(context.WithoutCancel(ctx), e, sha, p)
+		r.prepares.Add(1)
+		go func() {
+			defer r.prepares.Done()
+			r.runPreparation(r.work, e, sha, p)
+		}()
 	}
 	e.mu.Unlock()
 	select {

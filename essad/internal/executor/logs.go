@@ -6,16 +6,22 @@ import (
 	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
 )
 
-// logs keeps the newest output of each deployment in a ring bounded by bytes, and at most maxRings rings.
+// logs keeps the newest output of each deployment in a ring bounded by bytes. There are at most maxRings rings, and
+// together they hold at most maxLogs, or one ring if that is larger: beyond it the one that was quiet for longest goes.
 type logs struct {
 	ringBytes int64
 
 	mu    sync.Mutex
 	rings map[string]*ring
+	bytes int64 // of all rings
 }
 
-// maxRings bounds how many deployments' output is kept; beyond it the one that was quiet for longest goes.
-const maxRings = 1024
+const (
+	maxRings = 1024
+	maxLogs  = 64 << 20
+	// maxTail bounds one answer, so that it fits into a message whatever was asked for.
+	maxTail = 16 << 20
+)
 
 type ring struct {
 	records []*essav1.LogRecord
@@ -31,36 +37,49 @@ func newLogs(ringBytes int64) *logs {
 // recordOverhead is what a record costs besides its line, roughly.
 const recordOverhead = 96
 
+func cost(rec *essav1.LogRecord) int64 { return int64(len(rec.Line)) + recordOverhead }
+
 func (l *logs) add(rec *essav1.LogRecord) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r := l.rings[rec.Deployment]
 	if r == nil {
 		if len(l.rings) >= maxRings {
-			l.dropQuietest()
+			l.dropQuietest(nil)
 		}
 		r = &ring{}
 		l.rings[rec.Deployment] = r
 	}
 	r.records = append(r.records, rec)
-	r.bytes += int64(len(rec.Line)) + recordOverhead
 	r.newest = rec.TimeUnixNano
+	r.bytes += cost(rec)
+	l.bytes += cost(rec)
 	for r.bytes > l.ringBytes && len(r.records) > 1 {
-		r.bytes -= int64(len(r.records[0].Line)) + recordOverhead
+		n := cost(r.records[0])
+		r.bytes -= n
+		l.bytes -= n
+		r.records[0] = nil // the array lives on until it is full
 		r.records = r.records[1:]
 		r.lost++
 	}
+	for l.bytes > max(maxLogs, l.ringBytes) && len(l.rings) > 1 {
+		l.dropQuietest(r)
+	}
 }
 
-func (l *logs) dropQuietest() {
+// dropQuietest drops the ring, other than except, that was not written to for longest.
+func (l *logs) dropQuietest(except *ring) {
 	var name string
-	var at int64
+	var quiet *ring
 	for n, r := range l.rings {
-		if name == "" || r.newest < at {
-			name, at = n, r.newest
+		if r != except && (quiet == nil || r.newest < quiet.newest) {
+			name, quiet = n, r
 		}
 	}
-	delete(l.rings, name)
+	if quiet != nil {
+		l.bytes -= quiet.bytes
+		delete(l.rings, name)
+	}
 }
 
 // tail returns the newest records of a deployment whose lines fit into maxBytes, oldest first.
@@ -71,10 +90,16 @@ func (l *logs) tail(deployment string, maxBytes int64) *essav1.LogsReply {
 	if r == nil {
 		return &essav1.LogsReply{}
 	}
-	from, n := len(r.records), int64(0)
-	for from > 0 && n < maxBytes {
+	left, sum := maxBytes, int64(0)
+	from := len(r.records)
+	for from > 0 {
+		rec := r.records[from-1]
+		left -= int64(len(rec.Line))
+		sum += cost(rec)
+		if left < 0 || sum > maxTail {
+			break
+		}
 		from--
-		n += int64(len(r.records[from].Line))
 	}
 	return &essav1.LogsReply{Records: append([]*essav1.LogRecord(nil), r.records[from:]...), Lost: r.lost}
 }

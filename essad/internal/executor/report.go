@@ -83,6 +83,10 @@ func (r *Role) handlePrepare(q transport.Query) {
 		_ = transport.ReplyStatus(q, status.Errorf(status.Invalid, "executor: not a Manifest: %v", err))
 		return
 	}
+	if err := checkModule(m.Module); err != nil {
+		_ = transport.ReplyStatus(q, err)
+		return
+	}
 	e, err := r.engineNamed(m.Engine)
 	if err != nil {
 		_ = transport.ReplyStatus(q, err)
