@@ -54,16 +54,25 @@ func (c *Client) Call(ctx context.Context, deployment, function string, args []b
 	s, err := transport.Ask(ctx, c.session, transport.Selector{KeyExpr: c.names.Call(deployment, function, "")},
 		transport.GetOptions{Payload: args, Attachment: att, Timeout: -1})
 	if err != nil {
-		if status.Of(err) == status.Deadline { // whoever noticed first: this side, the fabric, the scheduler or the engine
-			err = status.Errorf(status.Deadline, "call of %s/%s did not end before its deadline", deployment, function)
-		}
-		return nil, noScheduler(err)
+		return nil, callError(err, deployment+"/"+function)
 	}
 	var out essav1.Outcome
 	if err := proto.Unmarshal(s.Attachment, &out); err != nil {
 		return nil, status.Errorf(status.Internal, "client: the reply has no Outcome: %v", err)
 	}
 	return &CallResult{Value: s.Payload, HasValue: out.HasValue, Stats: out.Stats}, nil
+}
+
+// callError tells of a missed deadline and of giving up in the same words whoever noticed first: this side, the fabric, the
+// scheduler or the engine.
+func callError(err error, name string) error {
+	switch status.Of(err) {
+	case status.Deadline:
+		return status.Errorf(status.Deadline, "call of %s did not end before its deadline", name)
+	case status.Cancelled:
+		return status.Errorf(status.Cancelled, "call of %s was cancelled", name)
+	}
+	return noScheduler(err)
 }
 
 func callMeta(ctx context.Context, o CallOptions) *essav1.CallMeta {

@@ -40,7 +40,9 @@ type RunResult struct {
 // the code.
 func (c *Client) Run(ctx context.Context, o RunOptions) (*RunResult, error) {
 	id := hlc.NewID()
-	out := &outputCopy{stdout: o.Stdout, stderr: o.Stderr, wake: make(chan struct{}, 1)}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	out := &outputCopy{stdout: o.Stdout, stderr: o.Stderr, wake: make(chan struct{}, 1), stop: cancel}
 	sub, err := c.session.Subscribe(c.names.RunOut(id.String()), transport.SubscribeOptions{Queue: 256}, out.take)
 	if err != nil {
 		return nil, err
@@ -67,14 +69,24 @@ func (c *Client) Run(ctx context.Context, o RunOptions) (*RunResult, error) {
 	if err != nil {
 		// What the module wrote before it failed is often the reason; it may still be on its way.
 		out.settle(ctx, settleAfterError)
-		return nil, noScheduler(err)
+		return nil, out.orFailed(runError(err))
 	}
 	var end essav1.Outcome
 	if err := proto.Unmarshal(s.Attachment, &end); err != nil {
 		return nil, status.Errorf(status.Internal, "client: the reply has no Outcome: %v", err)
 	}
 	out.waitFor(ctx, end.Executor, end.OutputChunks)
+	if err := out.orFailed(nil); err != nil {
+		return nil, err
+	}
 	return &RunResult{ID: id, ExitCode: end.ExitCode, Lost: out.lost(), Stats: end.Stats}, nil
+}
+
+func runError(err error) error {
+	if status.Of(err) == status.Cancelled {
+		return status.Errorf(status.Cancelled, "the run was cancelled")
+	}
+	return noScheduler(err)
 }
 
 const (
@@ -86,10 +98,12 @@ const (
 type outputCopy struct {
 	stdout, stderr io.Writer
 	wake           chan struct{}
+	stop           context.CancelFunc // ends the run
 
 	mu      sync.Mutex
 	next    map[string]uint64 // by executor
 	missing uint64
+	failed  error // the first write that failed; nothing is written after it
 }
 
 func (c *outputCopy) take(s transport.Sample) {
@@ -101,8 +115,10 @@ func (c *outputCopy) take(s transport.Sample) {
 	if m.Stream == 2 {
 		w = c.stderr
 	}
-	if w != nil {
-		_, _ = w.Write(m.Data) // a reader that is gone ends the run by its own means
+	if w != nil && c.orFailed(nil) == nil {
+		if _, err := w.Write(m.Data); err != nil {
+			c.fail(err)
+		}
 	}
 	c.mu.Lock()
 	if c.next == nil {
@@ -117,6 +133,24 @@ func (c *outputCopy) take(s transport.Sample) {
 	case c.wake <- struct{}{}:
 	default:
 	}
+}
+
+// fail ends a run whose output can be written nowhere.
+func (c *outputCopy) fail(err error) {
+	c.mu.Lock()
+	c.failed = status.Errorf(status.Unavailable, "write the output of the run: %w", err)
+	c.mu.Unlock()
+	c.stop()
+}
+
+// orFailed returns the error of a write that failed, or else err.
+func (c *outputCopy) orFailed(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failed != nil {
+		return c.failed
+	}
+	return err
 }
 
 // waitFor waits until n messages of an executor have come, or until nothing has come for settleTimeout.

@@ -13,6 +13,7 @@ import (
 	"github.com/essa-project/essad/essad/internal/agent"
 	"github.com/essa-project/essad/sdk/client"
 	"github.com/essa-project/essad/sdk/hlc"
+	"github.com/essa-project/essad/sdk/status"
 	"github.com/essa-project/essad/sdk/transport"
 )
 
@@ -32,13 +33,16 @@ func (a *app) psCmd() *cobra.Command {
 				}
 				w := a.table("ID", "KIND", "DEPLOYMENT", "FUNCTION", "STATE", "EXECUTOR", "STARTED", "ATTEMPTS")
 				for _, p := range ps {
-					row(w, idText(p.Id), p.Kind, dash(p.Deployment), dash(p.Function), p.State, dash(p.Executor), age(p.StartedUnixNano), p.Attempts)
+					row(w, idText(p.Id), p.Kind, dash(p.Deployment), dash(strings.TrimPrefix(p.Function, wrapperPrefix)), p.State, dash(p.Executor), age(p.StartedUnixNano), p.Attempts)
 				}
 				return w.Flush()
 			})
 		},
 	}
 }
+
+// wrapperPrefix begins the names of exports; people call the functions without it.
+const wrapperPrefix = "__essa_wrapper__"
 
 func idText(b []byte) string {
 	if len(b) != len(hlc.ID{}) {
@@ -155,6 +159,11 @@ executor.log_ring bytes per deployment. A follower that is too slow misses lines
 				for _, r := range recs {
 					a.printRecord(r)
 				}
+				if len(recs) == 0 {
+					if err := knownDeployment(cmd.Context(), c, args[0]); err != nil {
+						return err
+					}
+				}
 				if !follow {
 					return nil
 				}
@@ -165,6 +174,20 @@ executor.log_ring bytes per deployment. A follower that is too slow misses lines
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what is written from now on, until interrupted")
 	cmd.Flags().Int64Var(&bytes, "bytes", 64<<10, "how much of the past to show, per executor")
 	return cmd
+}
+
+// knownDeployment tells a deployment that has written nothing from a name that is wrong.
+func knownDeployment(ctx context.Context, c *client.Client, name string) error {
+	ds, err := c.Deployments(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range ds {
+		if d.Active.GetName() == name {
+			return nil
+		}
+	}
+	return status.Errorf(status.NotFound, "there is no deployment %q (essad deployments lists them)", name)
 }
 
 func (a *app) printRecord(r *client.LogRecord) {
