@@ -33,8 +33,10 @@ type backend struct {
 func newBackend(cacheDir string) (*backend, error) {
 	ctx := context.Background()
 	cfg := wazero.NewRuntimeConfigCompiler().WithCoreFeatures(api.CoreFeaturesV2).WithDebugInfoEnabled(false)
-	b := &backend{workers: 1, info: engine.Info{Name: "wazero", Version: wazeroVersion(),
-		Capabilities: []string{"wasm-2.0", "wasi-preview1"}}}
+	b := &backend{workers: 1, info: engine.Info{
+		Name: "wazero", Version: wazeroVersion(),
+		Capabilities: []string{"wasm-2.0", "wasi-preview1"},
+	}}
 	if cacheDir != "" {
 		cache, err := wazero.NewCompilationCacheWithDir(cacheDir)
 		if err != nil {

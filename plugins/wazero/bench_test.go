@@ -33,8 +33,10 @@ func newBencher(b *testing.B) *bencher {
 }
 
 func (x *bencher) call(b *testing.B, function string, args []byte) *engine.Result {
-	r, err := x.engine.Invoke(context.Background(), &engine.Call{Module: x.module, Scope: "s", Function: function, Args: args,
-		Deadline: time.Now().Add(time.Hour)})
+	r, err := x.engine.Invoke(context.Background(), &engine.Call{
+		Module: x.module, Scope: "s", Function: function, Args: args,
+		Deadline: time.Now().Add(time.Hour),
+	})
 	if err != nil {
 		b.Fatal(err)
 	}

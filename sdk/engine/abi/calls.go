@@ -76,7 +76,7 @@ func (s *State) await(handle uint32) ([]byte, Code, error) {
 	if end := endOf(err); end != nil {
 		return nil, UnknownError, end
 	}
-	c := OK
+	var c Code
 	switch {
 	case err != nil:
 		c = UnknownError

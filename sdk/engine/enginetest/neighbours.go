@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,7 +37,7 @@ func testNeighbours(t *testing.T, open Open) {
 			case <-stop:
 				return
 			case <-time.After(20 * time.Millisecond):
-				garbage = make([]byte, 1<<20)
+				garbage.Store(new([1 << 20]byte))
 				runtime.GC()
 			}
 		}
@@ -51,7 +52,7 @@ func testNeighbours(t *testing.T, open Open) {
 	}
 }
 
-var garbage []byte
+var garbage atomic.Pointer[[1 << 20]byte]
 
 // latencies measures calls for a while and returns them in order.
 func (x *fixture) latencies(t testing.TB, long time.Duration) []time.Duration {

@@ -40,7 +40,6 @@ type script struct {
 	n      uint32
 	buffer []byte
 	dumped []int // lengths
-	dumps  int
 }
 
 // data puts bytes into the buffer, with their length at hand.

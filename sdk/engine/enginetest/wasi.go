@@ -242,7 +242,7 @@ func testLines(t *testing.T, open Open) {
 			vec := ptr(len(s.buffer))
 			s.buffer = append(s.buffer, make([]byte, 12)...)
 			// The vector's pointer is only known in the guest: have it computed there.
-			s.call("vector", vec, at, uint32(n))
+			s.call("vector", vec, at, n)
 			s.call("fd_write", fd, vec, 1, vec+8)
 		}
 		return s

@@ -268,8 +268,10 @@ func (s *scope) replace(key string, v *engine.Value) {
 		s.remove(old)
 		return
 	}
-	e := &entry{scope: s, value: abi.Value{Key: old.value.Key, Data: v.Data}, version: v.Version, newest: newestIn(v),
-		seq: s.cache.seq.Add(1), expires: s.cache.clock().Add(v.Lease)}
+	e := &entry{
+		scope: s, value: abi.Value{Key: old.value.Key, Data: v.Data}, version: v.Version, newest: newestIn(v),
+		seq: s.cache.seq.Add(1), expires: s.cache.clock().Add(v.Lease),
+	}
 	s.entries[key] = e
 	s.cache.enter(e, old)
 }

@@ -117,8 +117,10 @@ func (ms *modules) compileOutside(ctx context.Context, id string, wasm []byte) e
 		return fmt.Errorf("compile module: %w", err)
 	}
 	defer os.RemoveAll(making)
-	head, err := json.Marshal(order{Module: id, Making: making, Dir: set.CacheDir, Memory: set.CompileMemory,
-		Time: set.CompileTime, Admit: set.Admit})
+	head, err := json.Marshal(order{
+		Module: id, Making: making, Dir: set.CacheDir, Memory: set.CompileMemory,
+		Time: set.CompileTime, Admit: set.Admit,
+	})
 	if err != nil {
 		return fmt.Errorf("compile module: %w", err)
 	}

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"io"
 	goruntime "runtime"
 	"time"
@@ -154,7 +155,7 @@ func (e *env) Input(most int) ([]byte, error) {
 	if end := g.pause(func(ctx context.Context) { p, err = g.rt.border.Input(ctx, &g.origin, min(most, 64<<10)) }); end != nil {
 		return nil, end
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, &abi.End{Err: status.Wrap(status.Unavailable, err)}
 	}
 	return p[:min(len(p), most)], err

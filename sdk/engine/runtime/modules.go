@@ -176,8 +176,10 @@ type compilation struct {
 }
 
 func newModules(rt *Runtime) (*modules, error) {
-	ms := &modules{rt: rt, slots: make(chan struct{}, rt.set.Compiling), byID: map[string]*module{}, order: list.New(),
-		flights: map[string]*compilation{}}
+	ms := &modules{
+		rt: rt, slots: make(chan struct{}, rt.set.Compiling), byID: map[string]*module{}, order: list.New(),
+		flights: map[string]*compilation{},
+	}
 	if rt.set.CacheDir != "" && len(rt.set.Compiler) > 0 {
 		var err error
 		if ms.disk, err = openDisk(rt.set.CacheDir, rt.set.DiskBytes, rt.info, rt.set.Admit, rt.log); err != nil {

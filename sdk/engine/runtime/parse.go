@@ -23,24 +23,42 @@ type Setting struct {
 func SettingsTable() []Setting { return slices.Clone(settingsTable) }
 
 var settingsTable = []Setting{
-	{"workers", "integer", "0", "Calls that execute at the same moment; 0 means one per core.",
-		func(s *Settings, n int64) { s.Workers = int(n) }, 0, 4096},
-	{"queue", "integer", "4096", "Calls that wait for a worker; beyond it they are refused as overloaded.",
-		func(s *Settings, n int64) { s.Queue = int(n) }, 1, 1 << 20},
-	{"memory", "bytes", "1GiB", "Memory of all instances together; calls wait for room, nested calls look for it elsewhere.",
-		func(s *Settings, n int64) { s.Memory = n }, 1 << 20, 1 << 42},
-	{"modules", "integer", "256", "Compiled modules kept in memory.",
-		func(s *Settings, n int64) { s.Modules = int(n) }, 1, 1 << 20},
-	{"module_cache", "bytes", "1GiB", "Modules and native code kept on disk, where the plugin has a folder for them.",
-		func(s *Settings, n int64) { s.DiskBytes = n }, 1 << 20, 1 << 42},
-	{"compile_time", "duration", "60s", "Time one module may take to be compiled.",
-		func(s *Settings, n int64) { s.CompileTime = time.Duration(n) }, int64(time.Second), int64(time.Hour)},
-	{"compile_memory", "bytes", "1GiB", "Memory that compiling one module may take.",
-		func(s *Settings, n int64) { s.CompileMemory = n }, 64 << 20, 1 << 40},
-	{"cache_bytes", "bytes", "64MiB", "Values that functions read, kept beside them; 0 turns it off.",
-		func(s *Settings, n int64) { s.CacheBytes = n - btoi(n == 0) }, 0, 1 << 40},
-	{"cache_keys", "integer", "65536", "Keys of those.",
-		func(s *Settings, n int64) { s.CacheKeys = int(n) }, 1, 1 << 24},
+	{
+		"workers", "integer", "0", "Calls that execute at the same moment; 0 means one per core.",
+		func(s *Settings, n int64) { s.Workers = int(n) }, 0, 4096,
+	},
+	{
+		"queue", "integer", "4096", "Calls that wait for a worker; beyond it they are refused as overloaded.",
+		func(s *Settings, n int64) { s.Queue = int(n) }, 1, 1 << 20,
+	},
+	{
+		"memory", "bytes", "1GiB", "Memory of all instances together; calls wait for room, nested calls look for it elsewhere.",
+		func(s *Settings, n int64) { s.Memory = n }, 1 << 20, 1 << 42,
+	},
+	{
+		"modules", "integer", "256", "Compiled modules kept in memory.",
+		func(s *Settings, n int64) { s.Modules = int(n) }, 1, 1 << 20,
+	},
+	{
+		"module_cache", "bytes", "1GiB", "Modules and native code kept on disk, where the plugin has a folder for them.",
+		func(s *Settings, n int64) { s.DiskBytes = n }, 1 << 20, 1 << 42,
+	},
+	{
+		"compile_time", "duration", "60s", "Time one module may take to be compiled.",
+		func(s *Settings, n int64) { s.CompileTime = time.Duration(n) }, int64(time.Second), int64(time.Hour),
+	},
+	{
+		"compile_memory", "bytes", "1GiB", "Memory that compiling one module may take.",
+		func(s *Settings, n int64) { s.CompileMemory = n }, 64 << 20, 1 << 40,
+	},
+	{
+		"cache_bytes", "bytes", "64MiB", "Values that functions read, kept beside them; 0 turns it off.",
+		func(s *Settings, n int64) { s.CacheBytes = n - btoi(n == 0) }, 0, 1 << 40,
+	},
+	{
+		"cache_keys", "integer", "65536", "Keys of those.",
+		func(s *Settings, n int64) { s.CacheKeys = int(n) }, 1, 1 << 24,
+	},
 }
 
 // btoi is 1 for true. A CacheBytes of 0 means its default, and a negative one none.

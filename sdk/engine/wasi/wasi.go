@@ -169,16 +169,7 @@ func view(mem []byte, ptr, n uint64) ([]byte, bool) {
 func put32(b []byte, v int)   { binary.LittleEndian.PutUint32(b, uint32(v)) }
 func put64(b []byte, v int64) { binary.LittleEndian.PutUint64(b, uint64(v)) }
 
-// write32 and write64 write a result.
-func write32(mem []byte, ptr uint64, v int) Errno {
-	b, ok := view(mem, ptr, 4)
-	if !ok {
-		return Fault
-	}
-	put32(b, v)
-	return Success
-}
-
+// write64 writes a result.
 func write64(mem []byte, ptr uint64, v int64) Errno {
 	b, ok := view(mem, ptr, 8)
 	if !ok {
