@@ -42,7 +42,8 @@ type Agent struct {
 	bus     *transport.Bus
 	plugins *supervisor.Supervisor
 	folders *folders
-	stack   []running // in the order of starting
+	stack   []running // in the order of starting, but for the clients' socket
+	socket  int       // where the socket belongs in stack
 	failed  chan error
 	ready   atomic.Bool
 
@@ -100,6 +101,7 @@ func (a *Agent) start(ctx context.Context) error {
 		{true, "plugins", a.startPlugins},
 		{a.cfg.Routing != nil, "routing", a.startRouting},
 		{a.cfg.KVS != nil, "kvs", a.startKVS},
+		{true, "socket", a.keepPlaceForSocket},
 		{a.cfg.Executor != nil, "executor", a.startExecutor},
 		{a.cfg.Scheduler != nil, "scheduler", a.startScheduler},
 		{true, "node", a.startNode},

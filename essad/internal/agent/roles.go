@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"time"
 
@@ -106,13 +107,17 @@ func (a *Agent) startEngines(ctx context.Context, b engine.Border) ([]executor.E
 
 func (a *Agent) startScheduler(ctx context.Context) error {
 	c := a.cfg.Scheduler
+	drain := a.cfg.Node.ShutdownTimeout.Std() / 2
+	if a.cfg.Executor != nil { // its calls are what is waited for
+		drain = min(drain, a.cfg.Executor.Drain.Std())
+	}
 	s, ready := a.bus.Open(), make(chan struct{})
 	r, err := scheduler.New(scheduler.Options{
 		ID: a.cfg.Node.Name, Session: s, Logger: a.log.Named("scheduler"), OnReady: func() { close(ready) },
 		Timeout: c.Call.Timeout.Std(), Attempts: c.Call.Attempts, Queue: c.Call.Queue, MaxArgs: int64(c.Call.MaxArgs), MaxModule: int64(c.MaxModule),
 		Completed: c.Completed.Calls, CompletedBytes: int64(c.Completed.Bytes), CompletedFor: c.Completed.For.Std(),
 		Async: c.Async.Queue, ResultTTL: c.Async.ResultTTL.Std(), HotModules: c.HotModules,
-		Drain: a.cfg.Node.ShutdownTimeout.Std() / 2,
+		Drain: drain,
 	})
 	if err != nil {
 		return err
@@ -184,6 +189,13 @@ func (a *Agent) startGateway(context.Context) error {
 	return nil
 }
 
+// keepPlaceForSocket remembers that the socket closes after the executor and the scheduler have stopped: calls in flight
+// end while they stop, and their answers go out by it.
+func (a *Agent) keepPlaceForSocket(context.Context) error {
+	a.socket = len(a.stack)
+	return nil
+}
+
 // startSocket lets clients in, last of all.
 func (a *Agent) startSocket(ctx context.Context) error {
 	n := a.cfg.Node
@@ -200,7 +212,7 @@ func (a *Agent) startSocket(ctx context.Context) error {
 	go func() {
 		done <- local.Serve(sctx, ln, func() transport.Session { return a.bus.Open() }, local.Options{Allow: topic.Default.ClientPolicy()})
 	}()
-	a.push("socket", func(ctx context.Context) error {
+	a.stack = slices.Insert(a.stack, a.socket, running{"socket", func(ctx context.Context) error {
 		cancel()
 		select {
 		case err := <-done:
@@ -208,7 +220,7 @@ func (a *Agent) startSocket(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-	})
+	}})
 	return nil
 }
 

@@ -82,7 +82,7 @@ func (l *logs) dropQuietest(except *ring) {
 	}
 }
 
-// tail returns the newest records of a deployment whose lines fit into maxBytes, oldest first.
+// tail returns the newest records of a deployment, oldest first: as many as it takes for maxBytes of lines.
 func (l *logs) tail(deployment string, maxBytes int64) *essav1.LogsReply {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -90,16 +90,12 @@ func (l *logs) tail(deployment string, maxBytes int64) *essav1.LogsReply {
 	if r == nil {
 		return &essav1.LogsReply{}
 	}
-	left, sum := maxBytes, int64(0)
+	lines, all := int64(0), int64(0)
 	from := len(r.records)
-	for from > 0 {
-		rec := r.records[from-1]
-		left -= int64(len(rec.Line))
-		sum += cost(rec)
-		if left < 0 || sum > maxTail {
-			break
-		}
+	for from > 0 && lines < maxBytes && all < maxTail {
 		from--
+		lines += int64(len(r.records[from].Line))
+		all += cost(r.records[from])
 	}
 	return &essav1.LogsReply{Records: append([]*essav1.LogRecord(nil), r.records[from:]...), Lost: r.lost}
 }

@@ -348,6 +348,13 @@ func (r *Role) gaveUp(ctx context.Context, req *request) error {
 	if status.Of(ctx.Err()) == status.Deadline {
 		return status.Errorf(status.Deadline, "call %s of %s did not end before its deadline", req.spec.id, req.spec.name())
 	}
+	r.mu.Lock()
+	stopping := r.core.stopping
+	r.mu.Unlock()
+	if stopping {
+		return status.Errorf(status.Unavailable,
+			"call %s of %s did not end before its scheduler stopped; it may have run in part", req.spec.id, req.spec.name())
+	}
 	return status.Errorf(status.Cancelled, "call %s of %s was cancelled", req.spec.id, req.spec.name())
 }
 
