@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -39,8 +40,19 @@ func TestDemo(t *testing.T) {
 	}
 }
 
+// A plugin that hangs in its handshake. It is here because it takes as long as a plugin may take to start, and the first of
+// the parallel tests has the most time.
+func TestStartHangingPlugin(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes as long as a plugin may take to start")
+	}
+	t.Parallel()
+	refused(t, 69, []string{"wazero", "not ready in time"}, "--config", withEngine(t, fmt.Sprintf("path = %q", script(t, "sleep 1000"))))
+}
+
 // A run's state is its own and goes with it; a deployment's stays, whatever dies.
 func TestStateSurvivesKill(t *testing.T) {
+	t.Parallel()
 	d := start(t)
 	d.must("deploy", "hello", guest("hello"))
 	names := []string{"Ada", "Grace", "Barbara"}
@@ -61,6 +73,7 @@ func TestStateSurvivesKill(t *testing.T) {
 }
 
 func TestCleanStop(t *testing.T) {
+	t.Parallel()
 	d := start(t)
 	d.must("kvs", "PUT", "a", "b")
 	begin := time.Now()

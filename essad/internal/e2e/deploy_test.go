@@ -25,6 +25,7 @@ const (
 var versionForm = regexp.MustCompile(`version ([0-9a-f]{12})`)
 
 func TestDeploy(t *testing.T) {
+	t.Parallel()
 	d := start(t)
 	first := d.must("deploy", "shop", rude, "--env", "A=1")
 	wantAll(t, "deploy", first, "deployed shop")
@@ -90,6 +91,7 @@ func TestDeployRefused(t *testing.T) {
 		{codeInvalid, []string{"imports"}, []string{"deploy", name, "testdata/imports.wasm"}},
 		{codeInvalid, []string{"not WebAssembly"}, []string{"deploy", name, "testdata/rude.c"}},
 		{codeInvalid, []string{"component"}, []string{"deploy", name, write(t, "c.wasm", []byte("\x00asm\x0d\x00\x01\x00"))}},
+		{codeNotFound, []string{`"nosuch"`, "essad deployments"}, []string{"logs", "nosuch"}},
 		{64, []string{"DEPLOYMENT"}, []string{"call", name}},
 		{64, []string{"u8"}, []string{"call", name, "count", "--arg", "u8:256"}},
 		{64, []string{"array"}, []string{"call", name, "count", "--arg-json", "{}"}},
@@ -97,6 +99,7 @@ func TestDeployRefused(t *testing.T) {
 	} {
 		d.fails(c.code, c.wants, c.args...)
 	}
+	d.prints("", "logs", name) // which has written nothing
 	sig := d.deploy("-sig", "testdata/signature.wasm")
 	d.fails(codeNotFound, []string{sig, "no functions", "i32"}, "call", sig, "two")
 	d.prints("0\n", "call", name, "count", "--arg", "k", "--as", "u64") // and the deployment is what it was

@@ -8,6 +8,7 @@ package e2e
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -37,6 +38,9 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e: build:", err)
 		return 1
 	}
+	// Most of these tests wait most of their time, for processes and for disks.
+	flag.Parse()
+	_ = flag.Set("test.parallel", "6")
 	code := m.Run()
 	stopShared()
 	for _, pid := range ours() {

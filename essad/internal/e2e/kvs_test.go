@@ -248,6 +248,7 @@ func TestKVSJSON(t *testing.T) {
 
 // An export holds all there is: a fresh daemon that imports it has the keys, and runs the functions with their state.
 func TestExportImport(t *testing.T) {
+	t.Parallel()
 	a, b := start(t), start(t)
 	a.must("kvs", "PUT", "k", "v")
 	a.must("kvs", "PUT_SET", "s", "x", "y")

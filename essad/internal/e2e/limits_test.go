@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/essa-project/essad/sdk/client"
+	"github.com/essa-project/essad/sdk/status"
 )
 
 // neighbour calls a function of another deployment all the time, and wants an answer to each call.
@@ -199,7 +200,7 @@ func TestLogs(t *testing.T) {
 	})
 	f.stop()
 
-	d.must("call", name, "flood", "--arg", "u64:40000") // 2.5 MB through a ring of 1 MiB
+	d.must("call", name, "flood", "--arg", "u64:2000") // 2 MB through a ring of 1 MiB
 	d.must("call", name, "say", "--arg", "the last line")
 	out := d.must("logs", name, "--bytes", "100000000")
 	if len(out) > 4<<20 || strings.Contains(out, "the first line") {
@@ -210,4 +211,40 @@ func TestLogs(t *testing.T) {
 	if m, ok := doc[len(doc)-1].(map[string]any); !ok || !strings.Contains(fmt.Sprint(m["line"]), "the last line") {
 		t.Errorf("the documents of logs: %v", doc)
 	}
+}
+
+// More than there is room for is refused at once, as overloaded, and what was taken is done.
+func TestOverload(t *testing.T) {
+	t.Parallel()
+	d := start(t, "--set", "scheduler.call.queue=2", "--set", "executor.capacity=2", "--set", "scheduler.async.queue=2",
+		"--set", "executor.drain=0s")
+	d.must("deploy", "rude", rude)
+	c, _ := d.client()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	args := []byte{200, 0, 0, 0, 0, 0, 0, 0} // 200 ms
+	var wg sync.WaitGroup
+	var done, refused atomic.Int64
+	for range 32 {
+		wg.Go(func() {
+			switch _, err := c.Call(ctx, "rude", "sleep", args, client.CallOptions{}); status.Of(err) {
+			case status.OK:
+				done.Add(1)
+			case status.Overloaded:
+				refused.Add(1)
+			default:
+				t.Errorf("one call of many: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if done.Load() < 4 || refused.Load() == 0 {
+		t.Errorf("of 32 calls, with room for 2 and 2 more in the queue, %d were done and %d refused", done.Load(), refused.Load())
+	}
+	for range 2 {
+		d.must("call", "rude", "sleep", "--arg", "u64:3600000", "--async", "--timeout", "5m")
+	}
+	d.fails(75, []string{"scheduler.async.queue"}, "call", "rude", "sleep", "--arg", "u64:1", "--async")
+	eventually(t, "both calls run", func() bool { return strings.Count(d.must("ps"), "running") == 2 })
+	d.fails(codeDeadline, []string{"deadline"}, "call", "rude", "sleep", "--arg", "u64:1", "--timeout", "300ms") // waited for room
 }

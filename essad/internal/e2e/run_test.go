@@ -111,7 +111,7 @@ func TestRunPassesThrough(t *testing.T) {
 func TestRunBigOutput(t *testing.T) {
 	t.Parallel()
 	d := shared(t)
-	const n = 50_000
+	const n = 4096 // 4 MiB
 	r := d.run("run", rude, "--", "lines", fmt.Sprint(n))
 	if r.code != 0 || r.err != "" {
 		t.Fatalf("status %d\n%s", r.code, r.err)
@@ -121,7 +121,7 @@ func TestRunBigOutput(t *testing.T) {
 		t.Fatalf("%d lines, want %d", len(lines)-1, n)
 	}
 	for i, l := range lines[:n] {
-		if !strings.HasPrefix(l, fmt.Sprintf("line %010d ", i)) || len(l) != 64 {
+		if !strings.HasPrefix(l, fmt.Sprintf("line %010d ", i)) || len(l) != 1024 {
 			t.Fatalf("line %d is %q", i, l)
 		}
 	}
@@ -235,4 +235,41 @@ func TestRunInterrupted(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.Signal(0)); err == nil {
 		t.Error("the process is still there")
 	}
+}
+
+// Output that cannot be written is not lost in silence, and what makes it is stopped.
+func TestRunOutputFails(t *testing.T) {
+	t.Parallel()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	d := shared(t)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for _, verb := range []string{"args", "spin"} {
+		cmd := d.command(ctx, "run", rude, "--", verb)
+		var said bytes.Buffer
+		cmd.Stdout, cmd.Stderr = full, &said
+		if err := cmd.Run(); cmd.ProcessState.ExitCode() != 125 {
+			t.Errorf("%s into a full device: %v", verb, err)
+		}
+		wantAll(t, "the error of a full device", said.String(), "no space left")
+	}
+}
+
+// Ctrl-C ends a call, not only the command that waits for it.
+func TestCallInterrupted(t *testing.T) {
+	t.Parallel()
+	d := shared(t)
+	name := d.deploy("", rude)
+	f := d.follow("call", name, "sleep", "--arg", "u64:3600000")
+	eventually(t, "the call is in flight", func() bool { return strings.Contains(d.must("ps"), name) })
+	_ = f.cmd.Process.Signal(os.Interrupt)
+	_ = f.cmd.Wait()
+	if code := f.cmd.ProcessState.ExitCode(); code != 130 {
+		t.Errorf("essad call ends with %d after Ctrl-C, want 130", code)
+	}
+	eventually(t, "the call is gone", func() bool { return !strings.Contains(d.must("ps"), name) })
 }

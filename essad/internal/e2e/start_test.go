@@ -138,6 +138,7 @@ func mount(t *testing.T, dir, options string) bool {
 // A full disk is an error for who writes, whether the store keeps a reserve or uses the last byte; what was acknowledged
 // before stays, reading goes on, and so does writing once there is room.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	t.Run("reserve", func(t *testing.T) { testDiskFull(t, "size=176m", "free") })
 	t.Run("last byte", func(t *testing.T) { testDiskFull(t, "size=48m", "space", "--set", "store.pebble.settings.min_free=0") })
 }
@@ -200,18 +201,24 @@ func testDiskFull(t *testing.T, size, says string, flags ...string) {
 	present()
 }
 
+// script is a program that a configuration can name as a plugin.
+func script(t *testing.T, text string) string {
+	t.Helper()
+	path := write(t, "plugin", []byte("#!/bin/sh\n"+text+"\n"))
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// withEngine is a configuration whose engine's block says this.
+func withEngine(t *testing.T, engine string) string {
+	t.Helper()
+	return configFile(t, strings.Replace(allRoles, `engine "wazero" {}`, "engine \"wazero\" {\n"+engine+"\n}", 1))
+}
+
 func TestStartBadPlugins(t *testing.T) {
 	t.Parallel()
-	script := func(text string) string {
-		path := write(t, "plugin", []byte("#!/bin/sh\n"+text+"\n"))
-		if err := os.Chmod(path, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	with := func(engine string) string {
-		return configFile(t, strings.Replace(allRoles, `engine "wazero" {}`, "engine \"wazero\" {\n"+engine+"\n}", 1))
-	}
 	sum := fmt.Sprintf("%x", sha256.Sum256(readFile(t, filepath.Join(bin, "essad-plugin-wazero"))))
 	for name, c := range map[string]struct {
 		engine string
@@ -221,23 +228,16 @@ func TestStartBadPlugins(t *testing.T) {
 		"missing":       {`path = "/nowhere/plugin"`, 66, []string{"/nowhere/plugin", "does not exist"}},
 		"not there":     {"}\nengine \"nosuch\" {", 66, []string{"essad-plugin-nosuch", bin}},
 		"no program":    {fmt.Sprintf("path = %q", write(t, "data", []byte("hello"))), 65, []string{"data", "not executable"}},
-		"crashes":       {fmt.Sprintf("path = %q", script("echo I cannot go on >&2; exit 3")), 69, []string{"wazero", "I cannot go on", "exit status 3"}},
-		"says nonsense": {fmt.Sprintf("path = %q", script("echo hello; sleep 1000")), 69, []string{"wazero", "hello"}},
-		"other version": {fmt.Sprintf("path = %q", script(`echo "1|99|unix|/tmp/x|grpc"; sleep 1000`)), 69, []string{"wazero", "version"}},
+		"crashes":       {fmt.Sprintf("path = %q", script(t, "echo I cannot go on >&2; exit 3")), 69, []string{"wazero", "I cannot go on", "exit status 3"}},
+		"says nonsense": {fmt.Sprintf("path = %q", script(t, "echo hello; sleep 1000")), 69, []string{"wazero", "hello"}},
+		"other version": {fmt.Sprintf("path = %q", script(t, `echo "1|99|unix|/tmp/x|grpc"; sleep 1000`)), 69, []string{"wazero", "version"}},
 		"other program": {"sha256 = \"" + strings.Repeat("0", 64) + `"`, 77, []string{sum, "not started"}},
 		"bad setting":   {"settings = { frobs = 3 }", 65, []string{"wazero", "frobs"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			refused(t, c.code, c.wants, "--config", with(c.engine))
+			refused(t, c.code, c.wants, "--config", withEngine(t, c.engine))
 		})
 	}
-	t.Run("hangs", func(t *testing.T) {
-		if testing.Short() {
-			t.Skip("takes as long as a plugin may take to start")
-		}
-		t.Parallel()
-		refused(t, 69, []string{"wazero", "not ready in time"}, "--config", with(fmt.Sprintf("path = %q", script("sleep 1000"))))
-	})
 	t.Run("right sum", func(t *testing.T) {
 		d, _ := startConfig(t, strings.Replace(allRoles, `engine "wazero" {}`, "engine \"wazero\" {\n  sha256 = \""+sum+"\"\n}", 1))
 		d.must("kvs", "PUT", "a", "b")

@@ -7,7 +7,7 @@
  * overflow()                          recurses in its own stack without end
  * host_calls(n: u64)                  n host calls
  * big_result(n: u64)                  a result of n bytes
- * flood(n: u64)                       n lines of output
+ * flood(n: u64)                       n lines of 1024 bytes of output
  * trap()                              unreachable
  * leave(code: u32)                    proc_exit in a function
  * sleep(ms: u64)                      waits that long, in host calls
@@ -159,13 +159,13 @@ ESSA_FUNCTION(big_result) {
 }
 
 static void lines(uint64_t n) {
-    static char line[64] = "line 0000000000 ..............................................";
-    line[62] = '.';
-    line[63] = '\n';
+    static char line[1024] = "line 0000000000 ";
+    for (int i = 16; i < 1023; i++) line[i] = '.';
+    line[1023] = '\n';
     for (uint64_t i = 0; i < n; i++) {
         uint64_t v = i;
         for (int d = 14; d >= 5; d--, v /= 10) line[d] = (char)('0' + v % 10);
-        write_all(1, line, 64);
+        write_all(1, line, sizeof line);
     }
 }
 
