@@ -94,7 +94,8 @@ type Call struct {
 	Deadline time.Time // zero means none
 	Depth    int       // nested calls above this one
 	Limits   Limits
-	// Fresh lists what the call must at least see: versions written by those whose results the caller has.
+	// Fresh lists what the call must at least see: versions written by those whose results the caller has. An entry with an
+	// empty key is a Result's Frontier: it stands for every key.
 	Fresh []KeyVersion
 }
 

@@ -129,6 +129,16 @@ func testFresh(t *testing.T, open Open) {
 	if x.get(t, "k", fresh); x.border.Loads() != loads {
 		t.Error("a fresh value was read again")
 	}
+	// A frontier stands for every key, and is reached by reading once.
+	version = x.put(t, "k", set("c"))
+	frontier := func(c *engine.Call) { c.Fresh = []engine.KeyVersion{{Version: version + 1}} }
+	if got := x.get(t, "k", frontier); got != set("a", "b", "c") {
+		t.Errorf("beyond the frontier: %q", got)
+	}
+	loads = x.border.Loads()
+	if x.get(t, "k", nil); x.border.Loads() != loads {
+		t.Error("a value read beyond the frontier was read again")
+	}
 }
 
 // testLateFill: a value that was read before a change, and arrives after it, is not cached.

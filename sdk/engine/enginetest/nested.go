@@ -32,9 +32,10 @@ func testNested(t *testing.T, open Open) {
 	t.Run("mixed", func(t *testing.T) { testMixed(t, open) })
 }
 
-// testTree: a tree of calls needs instances by its depth, however many leaves it has: the memory is for some thirty.
+// testTree: a tree of calls needs instances by its depth and the workers, here some 26 and at times a few more, however many
+// leaves it has. The memory is for some sixty of its 8,191.
 func testTree(t *testing.T, open Open) {
-	x := start(t, open, Options{Workers: 2, Memory: 8 << 20})
+	x := start(t, open, Options{Workers: 2, Memory: 16 << 20})
 	began := time.Now()
 	r := x.mustInvoke(t, x.function("tree", u32(12, 2)))
 	if n := binary.LittleEndian.Uint32(r.Value); n != 4096 {

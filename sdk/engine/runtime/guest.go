@@ -82,6 +82,10 @@ func (rt *Runtime) newGuest(ctx context.Context, c *engine.Call, m *module, pare
 	}
 	g.scope = rt.cache.use(c.Scope)
 	for _, v := range c.Fresh {
+		if v.Key == "" {
+			g.scope.passed(v.Version)
+			continue
+		}
 		g.scope.wrote(v.Key, v.Version)
 	}
 	g.abi.Host, g.abi.Args = (*host)(g), c.Args

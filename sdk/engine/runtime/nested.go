@@ -102,6 +102,9 @@ func (f *future) outside(g *Guest, w *worker) (*engine.Result, error) {
 	c := *f.call
 	f.parent.mu.Lock()
 	c.Fresh = f.parent.wrote.list()
+	if n := f.parent.wrote.frontier; n > 0 {
+		c.Fresh = append(c.Fresh, engine.KeyVersion{Version: n})
+	}
 	f.parent.stats.Nested--
 	f.parent.mu.Unlock()
 	var (
