@@ -201,10 +201,11 @@ func (d *daemon) gone(pids []int) {
 }
 
 // children returns the pids of the daemon's plugin processes.
-func (d *daemon) children() []int {
-	d.t.Helper()
+func (d *daemon) children() []int { return childrenOf(d.cmd.Process.Pid) }
+
+func childrenOf(pid int) []int {
 	var out []int
-	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", d.cmd.Process.Pid))
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, f := range tasks {
 		raw, _ := os.ReadFile(f)
 		for _, s := range strings.Fields(string(raw)) {

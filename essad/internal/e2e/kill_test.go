@@ -347,6 +347,49 @@ func TestDaemonOutlivesPlugins(t *testing.T) {
 	}
 }
 
+// A module is compiled in a process of its own, which ends with the daemon too, and what it had not finished is not taken
+// for finished.
+func TestKillWhileCompiling(t *testing.T) {
+	t.Parallel()
+	d := start(t, "--set", "engine.wazero.settings.cache_dir="+t.TempDir())
+	f := d.follow("deploy", "go", guest("bench-go"))
+	var compiler []int
+	eventually(t, "a module is being compiled", func() bool { compiler = childrenOf(d.plugin("wazero")); return len(compiler) > 0 })
+	d.kill()
+	d.gone(compiler)
+	_ = f.cmd.Wait()
+	if code := f.cmd.ProcessState.ExitCode(); code != codeUnavailable {
+		t.Errorf("essad deploy ends with %d when its daemon is killed", code)
+	}
+	d.start()
+	d.must("deploy", "go", guest("bench-go"))
+	d.must("call", "go", "noop")
+}
+
+// A plugin that stops in its tracks is killed and started again. Until then calls end at their deadlines, and writes wait.
+func TestHungPlugins(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes as long as a plugin may be silent")
+	}
+	t.Parallel()
+	d := start(t)
+	d.must("deploy", "calm", splitter)
+	for _, name := range []string{"wazero", "pebble"} {
+		if err := syscall.Kill(d.plugin(name), syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.fails(codeDeadline, []string{"deadline"}, "call", "calm", "noop", "--timeout", "200ms")
+	d.prints("Success!\n", "kvs", "PUT", "a", "b")
+	d.must("call", "calm", "noop")
+	for _, p := range []string{"wazero", "pebble"} {
+		if d.plugin(p) == 0 {
+			t.Errorf("plugin %s is not running", p)
+		}
+	}
+	wantAll(t, "plugins", d.must("plugins"), "killed: no sign of life")
+}
+
 // SIGTERM under load: what runs ends or is told, and the daemon ends in time with nothing left.
 func TestStopUnderLoad(t *testing.T) {
 	t.Parallel()
