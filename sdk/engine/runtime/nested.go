@@ -209,18 +209,16 @@ func (f *future) Forget() {
 	f.forgot = true
 }
 
-// finishNested waits for the nested calls nobody has waited for. The guest has ended, and where it was ended they are.
+// finishNested waits for the nested calls nobody has waited for. The guest has ended, so there will be no more of them, and
+// where it was ended they are.
 func (g *Guest) finishNested() {
-	for {
-		var f *future
-		g.mu.Lock()
-		for f = range g.open {
-			break
-		}
-		g.mu.Unlock()
-		if f == nil {
-			return
-		}
+	g.mu.Lock()
+	left := make([]*future, 0, len(g.open))
+	for f := range g.open {
+		left = append(left, f)
+	}
+	g.mu.Unlock()
+	for _, f := range left {
 		f.Forget()
 		if !g.w.has {
 			g.w.has = g.rt.slots.resume(g.context().Done())
