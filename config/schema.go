@@ -132,14 +132,14 @@ type ExecutorLogs struct {
 type ExecutorLimits struct {
 	Memory    ByteSize `key:"memory" default:"256MiB" check:"min=64KiB" live:"true" doc:"All memories and tables of a call's instance together."`
 	WallTime  Duration `key:"wall_time" default:"0s" check:"min=0s" live:"true" doc:"Time a call or run may take whatever its caller allows; 0s means no limit but the caller's."`
-	CallDepth int      `key:"call_depth" default:"1000" check:"min=1,max=1000000" live:"true" doc:"Calls nested in one another."`
+	CallDepth int      `key:"call_depth" default:"1000" check:"min=1,max=4096" live:"true" doc:"Calls nested in one another."`
 	HostCalls int64    `key:"host_calls" default:"100000000" check:"min=1" live:"true" doc:"Imported functions called."`
 	Args      ByteSize `key:"args" default:"16MiB" check:"min=1KiB,max=60MiB" live:"true" doc:"Arguments of a nested call."`
 	Result    ByteSize `key:"result" default:"16MiB" check:"min=1KiB,max=60MiB" live:"true" doc:"Result of a call."`
 	Log       ByteSize `key:"log" default:"16MiB" check:"min=1KiB" live:"true" doc:"Output of a call; that of a run is not limited."`
-	LogLine   ByteSize `key:"log_line" default:"8KiB" check:"min=64,max=1MiB" live:"true" doc:"One line of output; longer ones are cut."`
+	LogLine   ByteSize `key:"log_line" default:"8KiB" check:"min=64,max=1MiB" live:"true" doc:"One line of output; a longer one is passed on in pieces."`
 	Handles   int      `key:"handles" default:"65536" check:"min=1,max=16777216" live:"true" doc:"Results a call has open at once."`
-	Stack     int64    `key:"stack" default:"0" check:"min=0" live:"true" doc:"Depth of the guest's stack in frames, larger frames counting more; 0 means the engine's default."`
+	Stack     int64    `key:"stack" default:"0" check:"min=0" live:"true" doc:"Depth of the guest's stack, in units of about a byte of its frames; 0 means the engine's default, 16777216."`
 }
 
 // Plugin is a plugin of either kind. Its label is its name.

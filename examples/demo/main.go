@@ -124,7 +124,7 @@ func (d *demo) kill() {
 		return
 	}
 	_ = d.daemon.Process.Kill()
-	<-d.ended
+	_ = <-d.ended
 	d.ended = nil
 }
 

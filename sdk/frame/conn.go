@@ -102,7 +102,7 @@ func (c *Conn) greet(ctx context.Context, r *reader) error {
 		err = <-wrote
 	} else {
 		c.nc.Close()
-		<-wrote
+		_ = <-wrote // it failed because of ours
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -417,12 +417,12 @@ func (c *Conn) request(f Frame) error {
 	switch {
 	case f.Type == TypePing:
 		r.Release()
-		go r.Reply(TypePing, nil, nil)
+		go func() { _ = r.Reply(TypePing, nil, nil) }()
 	case c.known[f.Type] && c.opts.Handle != nil:
 		c.opts.Handle(r)
 	case f.Flags&FlagIgnorable != 0:
 		r.Release()
-		go r.Reply(TypeUnhandled, nil, nil)
+		go func() { _ = r.Reply(TypeUnhandled, nil, nil) }()
 	default:
 		return unknownType(f.Type)
 	}

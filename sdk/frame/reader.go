@@ -1,6 +1,7 @@
 package frame
 
 import (
+	"errors"
 	"io"
 	"net"
 )
@@ -18,7 +19,7 @@ func newReader(c net.Conn) *reader { return &reader{conn: c, buf: make([]byte, r
 func (r *reader) header() (Header, error) {
 	for r.w-r.r < HeaderSize {
 		if err := r.fill(); err != nil {
-			if err == io.EOF && r.w > r.r {
+			if errors.Is(err, io.EOF) && r.w > r.r {
 				err = io.ErrUnexpectedEOF
 			}
 			return Header{}, err
@@ -60,7 +61,7 @@ func (r *reader) full(p []byte) error {
 			return err
 		}
 		if err := r.fill(); err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return err

@@ -239,7 +239,7 @@ func (s *source) read(p []byte, offset int64) (n int, end bool, err error) {
 	}
 	n, err = io.ReadFull(s.rc, p)
 	s.offset += int64(n)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return n, true, nil
 	}
 	return n, false, err

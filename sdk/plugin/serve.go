@@ -175,7 +175,7 @@ func (p *served) wait() {
 	p.log.Info("asked to end; waiting for the host to let go", "at_most", drainTimeout.String())
 	if p.drain() {
 		select {
-		case <-p.ended:
+		case _ = <-p.ended:
 		case <-time.After(drainTimeout):
 			p.log.Warn("the host did not let go in time")
 		}

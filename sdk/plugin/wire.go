@@ -312,10 +312,6 @@ func transportError(who string, err error) error {
 	return e
 }
 
-func wrongKind(who, is, want string) error {
-	return status.Errorf(status.Invalid, "plugin %q is %s, not %s: name it in the right block", who, is, want)
-}
-
 func badReply(who string, typ uint8) error {
 	return fmt.Errorf("%s: reply of type %d to another request: %w", who, typ, errDamaged)
 }

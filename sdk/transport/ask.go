@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/essa-project/essad/sdk/status"
@@ -22,6 +23,9 @@ func (e *ReplyError) AsError() error {
 	}
 	return status.Errorf(status.Unavailable, "error reply: %s", e.Payload)
 }
+
+// ErrNobody is in the error of an Ask that no queryable matched, as opposed to one whose answer was an error.
+var ErrNobody = errors.New("nobody answers")
 
 // Ask sends a query that one queryable is to answer with one reply, and returns that reply. Nobody answering is an
 // Unavailable error, and an error reply is returned as the error it stands for.
@@ -44,5 +48,5 @@ func Ask(ctx context.Context, s Session, sel Selector, opts GetOptions) (Sample,
 	case err != nil:
 		return Sample{}, err
 	}
-	return Sample{}, status.Safe(status.Errorf(status.Unavailable, "nobody answers on %q", sel.KeyExpr))
+	return Sample{}, status.Safe(status.Errorf(status.Unavailable, "%w on %q", ErrNobody, sel.KeyExpr))
 }

@@ -66,10 +66,10 @@ func invalidKeyExpr(s string) string {
 	for rest, more := s, true; more; {
 		var chunk string
 		chunk, rest, more = strings.Cut(rest, "/")
-		switch {
-		case chunk == "":
+		switch chunk {
+		case "":
 			return "it has an empty chunk (a leading, trailing or double slash)"
-		case chunk == "*" || chunk == "**":
+		case "*", "**":
 			if afterStars {
 				return `"*" or "**" after "**" (write "*/**", or "**" once)`
 			}

@@ -164,7 +164,7 @@ func (a *Agent) startRole(ctx context.Context, name string, r role, ready <-chan
 		return err
 	case <-ctx.Done():
 		cancel()
-		<-done
+		_ = <-done // what it says of a start that was cancelled is of no use
 		_ = session.Close()
 		return ctx.Err()
 	}

@@ -81,12 +81,12 @@ func (b *bench) daemon(ctx context.Context, dir string, flags ...string) (*daemo
 func (d *daemon) stop() {
 	_ = d.session.Close()
 	_ = d.cmd.Process.Signal(syscall.SIGTERM)
-	<-d.ended
+	_ = <-d.ended
 }
 
 func (d *daemon) kill() {
 	_ = d.cmd.Process.Kill()
-	<-d.ended
+	_ = <-d.ended
 	_ = d.session.Close()
 }
 
