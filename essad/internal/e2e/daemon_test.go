@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -366,13 +367,22 @@ func (d *daemon) client() (*client.Client, *client.KVS) {
 	return client.New(s), k
 }
 
-// deploy deploys a module under a name that begins with the test's own.
+// uses numbers what tests name in daemons, so that a test can be repeated in the same one.
+var uses atomic.Int64
+
+// deploy deploys a module under a name of the test's own.
 func (d *daemon) deploy(suffix, file string, flags ...string) string {
 	d.t.Helper()
 	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(d.t.Name())) + suffix
-	name = name[max(0, len(name)-60):]
-	d.must(append([]string{"deploy", strings.TrimLeft(name, "-"), file}, flags...)...)
-	return strings.TrimLeft(name, "-")
+	name = fmt.Sprintf("%s-%d", name[:min(len(name), 50)], uses.Add(1))
+	d.must(append([]string{"deploy", name, file}, flags...)...)
+	return name
+}
+
+// keys makes keys of the test's own.
+func keys(name string) func(string) string {
+	n := uses.Add(1)
+	return func(key string) string { return fmt.Sprintf("%s/%d/%s", name, n, key) }
 }
 
 // follower is a command line that prints until it is interrupted.

@@ -19,37 +19,37 @@ import (
 // The commands of the ancestors' shell, and their forms of output.
 func TestKVSCommands(t *testing.T) {
 	t.Parallel()
-	d := shared(t)
-	d.prints("Success!\n", "kvs", "PUT", "cmd/a", "b")
-	d.prints("b\n", "kvs", "GET", "cmd/a")
-	d.prints("Success!\n", "kvs", "put", "cmd/a", "c d")
-	d.prints("c d\n", "kvs", "get", "cmd/a")
-	d.prints("Success!\n", "kvs", "PUT_SET", "cmd/set", "b", "a")
-	d.prints("Success!\n", "kvs", "PUT_SET", "cmd/set", "c", "a")
-	d.prints("{ a b c }\n", "kvs", "GET_SET", "cmd/set")
-	d.prints("Success!\n", "kvs", "PUT_CAUSAL", "cmd/causal", "v")
-	d.prints("{test : 1}\ndep1 : {test1 : 1}\nv\n", "kvs", "GET_CAUSAL", "cmd/causal")
-	d.prints("Success!\n", "kvs", "PUT", "cmd/empty", "")
-	d.prints("\n", "kvs", "GET", "cmd/empty")
+	d, k := shared(t), keys("cmd")
+	d.prints("Success!\n", "kvs", "PUT", k("a"), "b")
+	d.prints("b\n", "kvs", "GET", k("a"))
+	d.prints("Success!\n", "kvs", "put", k("a"), "c d")
+	d.prints("c d\n", "kvs", "get", k("a"))
+	d.prints("Success!\n", "kvs", "PUT_SET", k("set"), "b", "a")
+	d.prints("Success!\n", "kvs", "PUT_SET", k("set"), "c", "a")
+	d.prints("{ a b c }\n", "kvs", "GET_SET", k("set"))
+	d.prints("Success!\n", "kvs", "PUT_CAUSAL", k("causal"), "v")
+	d.prints("{test : 1}\ndep1 : {test1 : 1}\nv\n", "kvs", "GET_CAUSAL", k("causal"))
+	d.prints("Success!\n", "kvs", "PUT", k("empty"), "")
+	d.prints("\n", "kvs", "GET", k("empty"))
 
-	scan := d.must("kvs", "SCAN", "cmd/")
-	wantAll(t, "SCAN", scan, "cmd/a", "cmd/causal", "cmd/empty", "cmd/set")
+	scan := d.must("kvs", "SCAN", k(""))
+	wantAll(t, "SCAN", scan, k("a"), k("causal"), k("empty"), k("set"))
 	if n := strings.Count(scan, "\n"); n != 5 {
 		t.Errorf("SCAN cmd/ prints %d lines, want a head and 4 keys:\n%s", n, scan)
 	}
-	d.prints("Success!\n", "kvs", "DELETE", "cmd/a")
+	d.prints("Success!\n", "kvs", "DELETE", k("a"))
 	const notFound = 66
-	d.fails(notFound, []string{`"cmd/a"`}, "kvs", "GET", "cmd/a")
-	d.fails(notFound, []string{`"cmd/a"`}, "kvs", "DELETE", "cmd/a")
-	d.fails(notFound, []string{`"cmd/none"`}, "kvs", "GET_SET", "cmd/none")
-	d.fails(notFound, []string{`"cmd/none"`}, "kvs", "GET_CAUSAL", "cmd/none")
-	if out := d.must("kvs", "SCAN", "cmd/a"); strings.Contains(out, "cmd/a") {
+	d.fails(notFound, []string{k("a")}, "kvs", "GET", k("a"))
+	d.fails(notFound, []string{k("a")}, "kvs", "DELETE", k("a"))
+	d.fails(notFound, []string{k("none")}, "kvs", "GET_SET", k("none"))
+	d.fails(notFound, []string{k("none")}, "kvs", "GET_CAUSAL", k("none"))
+	if out := d.must("kvs", "SCAN", k("a")); strings.Contains(out, k("a")) {
 		t.Errorf("SCAN shows a deleted key:\n%s", out)
 	}
-	d.prints("Success!\n", "kvs", "PUT", "cmd/a", "again") // after its deletion, of the same type
-	d.prints("Success!\n", "kvs", "DELETE", "cmd/a")
-	d.prints("Success!\n", "kvs", "PUT_SET", "cmd/a", "x") // and of another
-	d.prints("{ x }\n", "kvs", "GET_SET", "cmd/a")
+	d.prints("Success!\n", "kvs", "PUT", k("a"), "again") // after its deletion, of the same type
+	d.prints("Success!\n", "kvs", "DELETE", k("a"))
+	d.prints("Success!\n", "kvs", "PUT_SET", k("a"), "x") // and of another
+	d.prints("{ x }\n", "kvs", "GET_SET", k("a"))
 }
 
 func TestKVSWrongType(t *testing.T) {
@@ -158,8 +158,8 @@ func TestKVSExpiry(t *testing.T) {
 
 func TestKVSWatch(t *testing.T) {
 	t.Parallel()
-	d := shared(t)
-	f := d.follow("kvs", "WATCH", "watched/")
+	d, k := shared(t), keys("watched")
+	f := d.follow("kvs", "WATCH", k(""))
 	seen := make(chan string, 64)
 	go func() {
 		defer close(seen)
@@ -170,10 +170,10 @@ func TestKVSWatch(t *testing.T) {
 	n := 0
 	eventually(t, "a watcher sees a change", func() bool {
 		n++
-		d.must("kvs", "PUT", "watched/a", fmt.Sprint(n))
+		d.must("kvs", "PUT", k("a"), fmt.Sprint(n))
 		select {
 		case l := <-seen:
-			if l != fmt.Sprintf("watched/a = %d\n", n) {
+			if l != fmt.Sprintf("%s = %d\n", k("a"), n) {
 				t.Errorf("after value %d was put the watcher prints %q", n, l)
 			}
 			return true
@@ -182,9 +182,9 @@ func TestKVSWatch(t *testing.T) {
 		}
 	})
 	d.must("kvs", "PUT", "unwatched", "x")
-	d.must("kvs", "PUT_SET", "watched/set", "x")
-	d.must("kvs", "DELETE", "watched/a")
-	for _, want := range []string{"watched/set = { x }\n", "watched/a deleted\n"} {
+	d.must("kvs", "PUT_SET", k("set"), "x")
+	d.must("kvs", "DELETE", k("a"))
+	for _, want := range []string{k("set") + " = { x }\n", k("a") + " deleted\n"} {
 		select {
 		case l := <-seen:
 			if l != want {
@@ -218,28 +218,28 @@ func TestKVSScript(t *testing.T) {
 
 func TestKVSJSON(t *testing.T) {
 	t.Parallel()
-	d := shared(t)
-	if m := d.doc("kvs", "PUT", "json/a", "v"); m["version"] == nil {
+	d, k := shared(t), keys("json")
+	if m := d.doc("kvs", "PUT", k("a"), "v"); m["version"] == nil {
 		t.Errorf("PUT: %v", m)
 	}
-	if m := d.doc("kvs", "GET", "json/a"); m["value"] != "v" || m["timestamp"] == "" {
+	if m := d.doc("kvs", "GET", k("a")); m["value"] != "v" || m["timestamp"] == "" {
 		t.Errorf("GET: %v", m)
 	}
-	d.docs("kvs", "PUT_SET", "json/s", "x")
-	if m := d.doc("kvs", "GET_SET", "json/s"); fmt.Sprint(m["elements"]) != "[x]" {
+	d.docs("kvs", "PUT_SET", k("s"), "x")
+	if m := d.doc("kvs", "GET_SET", k("s")); fmt.Sprint(m["elements"]) != "[x]" {
 		t.Errorf("GET_SET: %v", m)
 	}
-	d.docs("kvs", "PUT_CAUSAL", "json/c", "v")
-	if m := d.doc("kvs", "GET_CAUSAL", "json/c"); fmt.Sprint(m["vector_clock"], m["values"]) != "map[test:1] [v]" {
+	d.docs("kvs", "PUT_CAUSAL", k("c"), "v")
+	if m := d.doc("kvs", "GET_CAUSAL", k("c")); fmt.Sprint(m["vector_clock"], m["values"]) != "map[test:1] [v]" {
 		t.Errorf("GET_CAUSAL: %v", m)
 	}
-	if docs := d.docs("kvs", "SCAN", "json/"); len(docs) != 3 {
+	if docs := d.docs("kvs", "SCAN", k("")); len(docs) != 3 {
 		t.Errorf("SCAN: %v", docs)
 	}
-	if m := d.doc("kvs", "DELETE", "json/a"); m["deleted"] != true {
+	if m := d.doc("kvs", "DELETE", k("a")); m["deleted"] != true {
 		t.Errorf("DELETE: %v", m)
 	}
-	r := d.run("-o", "json", "kvs", "GET", "json/a")
+	r := d.run("-o", "json", "kvs", "GET", k("a"))
 	var e map[string]string
 	if err := json.Unmarshal([]byte(r.err), &e); err != nil || e["class"] != "not_found" || e["error"] == "" || r.code != 66 {
 		t.Errorf("the error as JSON: %q, code %d", r.err, r.code)
