@@ -7,7 +7,9 @@
 package client
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -90,7 +92,7 @@ func callMeta(ctx context.Context, o CallOptions) *essav1.CallMeta {
 
 // noScheduler says what it means that nobody answers.
 func noScheduler(err error) error {
-	if status.Of(err) == status.Unavailable && status.DetailOf(err) == status.DetailSafe {
+	if errors.Is(err, transport.ErrNobody) {
 		return status.Safe(status.Errorf(status.Unavailable,
 			"%w (is a daemon with a scheduler running, and has it finished starting?)", err))
 	}
@@ -114,7 +116,8 @@ func (c *Client) CallAsync(ctx context.Context, deployment, function string, arg
 // Unavailable error; a call that failed returns its error.
 func (c *Client) Result(ctx context.Context, id hlc.ID, wait time.Duration) ([]byte, error) {
 	var out essav1.ResultReply
-	if err := c.admin(ctx, "result", &essav1.ResultRequest{Id: id[:], WaitNano: int64(wait)}, &out); err != nil {
+	req := &essav1.ResultRequest{Id: id[:], WaitNano: int64(wait)}
+	if err := c.adminWithin(ctx, max(wait, 0)+adminTimeout, "result", req, &out); err != nil {
 		return nil, err
 	}
 	switch out.State {
@@ -205,27 +208,80 @@ func (c *Client) Logs(ctx context.Context, deployment string, maxBytes int64) ([
 			all = append(all, out.Records...)
 		}
 	})
-	slices.SortStableFunc(all, func(a, b *essav1.LogRecord) int { return int(a.TimeUnixNano - b.TimeUnixNano) })
+	slices.SortStableFunc(all, func(a, b *essav1.LogRecord) int { return cmp.Compare(a.TimeUnixNano, b.TimeUnixNano) })
 	return all, err
 }
 
-// FollowLogs calls h for each record a deployment writes from now on, until ctx ends.
-func (c *Client) FollowLogs(ctx context.Context, deployment string, h func(*essav1.LogRecord)) error {
+// FollowLogs calls h for the newest records of a deployment, as Logs returns them, and then for each that it writes, until
+// ctx ends, which is no error. A follower that is too slow misses records.
+func (c *Client) FollowLogs(ctx context.Context, deployment string, past int64, h func(*essav1.LogRecord)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	live := make(chan *essav1.LogRecord)
+	// Before the past is asked for, so that nothing falls between the two; what is in both is shown once.
 	sub, err := c.session.Subscribe(c.names.Log(deployment), transport.SubscribeOptions{}, func(s transport.Sample) {
 		rec := &essav1.LogRecord{}
-		if proto.Unmarshal(s.Payload, rec) == nil {
-			h(rec)
+		if proto.Unmarshal(s.Payload, rec) != nil {
+			return
+		}
+		select {
+		case live <- rec:
+		case <-ctx.Done():
 		}
 	})
 	if err != nil {
+		cancel()
 		return err
 	}
-	<-ctx.Done()
-	return sub.Close()
+	defer sub.Close()
+	defer cancel()
+	recs, err := c.Logs(ctx, deployment, past)
+	if err != nil {
+		return err
+	}
+	shown := map[logKey]bool{}
+	for _, r := range recs {
+		shown[keyOfLog(r)] = true
+		h(r)
+	}
+	tick := time.NewTicker(followCheck)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case r := <-live:
+			if !shown[keyOfLog(r)] {
+				h(r)
+			}
+		case <-tick.C:
+			clear(shown)
+			// A subscription does not tell that its session is lost.
+			if err := c.session.GetLiveliness(ctx, c.names.Alive("*", "*"), func(string) {}); err != nil && ctx.Err() == nil {
+				return status.Errorf(status.Unavailable, "the log is no longer followed: %w", err)
+			}
+		}
+	}
+}
+
+// followCheck is how often one who follows looks whether there is still somebody to follow.
+const followCheck = 2 * time.Second
+
+type logKey struct {
+	executor, call, line string
+	time                 int64
+}
+
+func keyOfLog(r *essav1.LogRecord) logKey {
+	return logKey{r.Executor, string(r.Call), string(r.Line), r.TimeUnixNano}
 }
 
 // admin sends one administrative request to a scheduler.
 func (c *Client) admin(ctx context.Context, verb string, in, out proto.Message) error {
+	return c.adminWithin(ctx, adminTimeout, verb, in, out)
+}
+
+// adminWithin is admin with the time it may take where ctx has no deadline.
+func (c *Client) adminWithin(ctx context.Context, timeout time.Duration, verb string, in, out proto.Message) error {
 	var raw []byte
 	if in != nil {
 		var err error
@@ -235,7 +291,7 @@ func (c *Client) admin(ctx context.Context, verb string, in, out proto.Message) 
 	}
 	o := transport.GetOptions{Payload: raw}
 	if _, bounded := ctx.Deadline(); !bounded {
-		o.Timeout = adminTimeout
+		o.Timeout = timeout
 	}
 	s, err := transport.Ask(ctx, c.session, transport.Selector{KeyExpr: c.names.Admin("scheduler", verb)}, o)
 	if err != nil {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -183,7 +184,7 @@ func (k *KVS) ask(ctx context.Context, req *annav1.Request) (*annav1.Reply, erro
 
 // noNode says what it means that nobody answers.
 func noNode(err error) error {
-	if status.Of(err) == status.Unavailable && status.DetailOf(err) == status.DetailSafe {
+	if errors.Is(err, transport.ErrNobody) {
 		return status.Safe(status.Errorf(status.Unavailable,
 			"%w (is a daemon with the kvs role running, and has it finished starting?)", err))
 	}

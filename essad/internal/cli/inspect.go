@@ -148,10 +148,16 @@ func (a *app) logsCmd() *cobra.Command {
 		Use:   "logs DEPLOYMENT",
 		Short: "Show what a deployment's functions wrote",
 		Long: `Show what a deployment's functions wrote to standard output and standard error. Each executor keeps the newest
-executor.log_ring bytes per deployment. A follower that is too slow misses lines; it never slows a function down.`,
+executor.logs.ring bytes per deployment. A follower that is too slow misses lines; it never slows a function down.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClient(cmd.Context(), func(c *client.Client, _ transport.Session) error {
+				if follow {
+					if err := knownDeployment(cmd.Context(), c, args[0]); err != nil {
+						return err
+					}
+					return c.FollowLogs(cmd.Context(), args[0], bytes, a.printRecord)
+				}
 				recs, err := c.Logs(cmd.Context(), args[0], bytes)
 				if err != nil {
 					return err
@@ -159,15 +165,10 @@ executor.log_ring bytes per deployment. A follower that is too slow misses lines
 				for _, r := range recs {
 					a.printRecord(r)
 				}
-				if len(recs) == 0 {
-					if err := knownDeployment(cmd.Context(), c, args[0]); err != nil {
-						return err
-					}
+				if len(recs) == 0 { // what was undeployed may still have a log
+					return knownDeployment(cmd.Context(), c, args[0])
 				}
-				if !follow {
-					return nil
-				}
-				return c.FollowLogs(cmd.Context(), args[0], a.printRecord)
+				return nil
 			})
 		},
 	}
