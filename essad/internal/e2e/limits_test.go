@@ -126,6 +126,17 @@ func TestRunLimits(t *testing.T) {
 	}
 }
 
+// The output of a call is limited, and that of a run only where the run says so.
+func TestRunOutputUnlimited(t *testing.T) {
+	t.Parallel()
+	d := start(t, "--set", "executor.limits.log=64KiB")
+	if out := d.must("run", rude, "--", "lines", "512"); len(out) != 512<<10 {
+		t.Errorf("a run that writes 512 KiB has %d bytes of output", len(out))
+	}
+	d.must("deploy", "rude", rude)
+	d.fails(76, []string{"65536 bytes of output"}, "call", "rude", "flood", "--arg", "u64:512")
+}
+
 // The recursive splitter of the upstream demo: as many leaves as a daemon of any size has to carry.
 func TestSplitter(t *testing.T) {
 	d := start(t, "--set", "executor.memory=256MiB")

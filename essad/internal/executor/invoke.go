@@ -88,6 +88,9 @@ func (r *Role) verdict(f *inFlight, err error) error {
 	return status.Safe(err)
 }
 
+// unlimited is the value of a limit that lifts it.
+const unlimited = -1
+
 func (r *Role) callOf(inv *essav1.Invocation, args []byte, run bool) (*engine.Call, error) {
 	id, err1 := idOf(inv.Id)
 	root, err2 := idOf(inv.Root)
@@ -100,6 +103,9 @@ func (r *Role) callOf(inv *essav1.Invocation, args []byte, run bool) (*engine.Ca
 	c := &engine.Call{
 		ID: id, Root: root, Module: inv.Module, Scope: inv.Scope, Run: run, Function: inv.Function, Args: args,
 		Argv: inv.Argv, Env: inv.Env, Stdin: inv.Stdin, Depth: int(inv.Depth), Limits: r.limitsFor(inv.Limits),
+	}
+	if run && inv.Limits.GetLog() == 0 {
+		c.Limits.Log = unlimited // it goes to whoever asked for the run; what is kept of it is bounded elsewhere
 	}
 	if inv.DeadlineUnixNano != 0 {
 		c.Deadline = time.Unix(0, inv.DeadlineUnixNano)
