@@ -14,6 +14,11 @@ import (
 //   - all of these, puts and tokens: keys outside the prefixes
 //
 // The topics of runs and watches are open to whoever knows their random id, which is why it must be given.
+//
+// Administration is for clients on purpose: whoever may open the socket (its mode and group decide) administers the cluster.
+// That one can deploy code that sees a deployment's state, list what runs, and export or import all records of all spaces.
+// The policy keeps clients from what would break the cluster's own traffic: they cannot answer for a role, speak as an
+// executor, or publish a log. It does not keep clients apart from each other; that takes a door of its own, with tokens.
 func (n Names) ClientPolicy() transport.Policy {
 	anyRun := func(end string) string { return n.essa(run, "*", end) }
 	open := map[transport.Op][]string{

@@ -187,7 +187,7 @@ func (a *app) resultCmd() *cobra.Command {
 		Use:   "result ID",
 		Short: "Fetch the result of an asynchronous call",
 		Long: `Fetch the result of an asynchronous call. While it still runs, this waits for --wait and then exits with 69
-(unavailable). Results are kept for scheduler.result_ttl.`,
+(unavailable). Results are kept for scheduler.async.result_ttl after the call's end.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, pos []string) error {
 			id, err := hlc.ParseID(pos[0])

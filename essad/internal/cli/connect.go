@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/essa-project/essad/sdk/client"
 	"github.com/essa-project/essad/sdk/status"
@@ -22,6 +23,20 @@ func userSocket() string {
 	return filepath.Join(os.TempDir(), "essad-"+uidString(), "essad.sock")
 }
 
+// trusted reports whether nobody but the user can have put a socket where userSocket says. The user's runtime folder is the
+// system's promise; the one in the temporary folder anybody may have made first.
+func trusted(socket string) bool {
+	if os.Getenv("XDG_RUNTIME_DIR") != "" {
+		return true
+	}
+	fi, err := os.Lstat(filepath.Dir(socket))
+	if err != nil || !fi.IsDir() || fi.Mode().Perm()&0o022 != 0 {
+		return false
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Getuid()
+}
+
 // socket finds the daemon: the flag, the environment, the user's own daemon, the system's.
 func (a *app) socket() string {
 	if a.address != "" {
@@ -30,7 +45,7 @@ func (a *app) socket() string {
 	if s := os.Getenv("ESSA_ADDRESS"); s != "" {
 		return s
 	}
-	if _, err := os.Stat(userSocket()); err == nil {
+	if _, err := os.Stat(userSocket()); err == nil && trusted(userSocket()) {
 		return userSocket()
 	}
 	return systemSocket

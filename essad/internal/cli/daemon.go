@@ -76,7 +76,7 @@ func (a *app) daemon(cmd *cobra.Command, d *daemonFlags) error {
 			}
 		}
 	}()
-	return ag.Run(ctx, nil)
+	return status.Wrap(status.Internal, ag.Run(ctx, nil))
 }
 
 // reload reads the configuration again; one with mistakes changes nothing.
@@ -204,6 +204,10 @@ func (a *app) dev(cmd *cobra.Command, data string) error {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
 		return status.Errorf(status.Invalid, "make the socket's folder: %w", err)
 	}
+	if socket == userSocket() && !trusted(socket) {
+		return status.Errorf(status.Denied, "the folder %s is another user's or open to others, who could stand in for this daemon: remove it, or set XDG_RUNTIME_DIR or --address",
+			filepath.Dir(socket))
+	}
 	var d daemonFlags
 	set := []config.Setting{
 		{Source: "essad dev", Path: "node.runtime_dir", Value: filepath.Join(dir, "run")},
@@ -217,9 +221,9 @@ func (a *app) dev(cmd *cobra.Command, data string) error {
 	if err != nil {
 		return a.configError(err)
 	}
-	return agent.New(cfg, newLogger(cfg, a)).Run(cmd.Context(), func() {
+	return status.Wrap(status.Internal, agent.New(cfg, newLogger(cfg, a)).Run(cmd.Context(), func() {
 		fmt.Fprintf(a.out, "essad is ready: data in %s, socket %s; stop with Ctrl-C\n", dir, socket)
-	})
+	}))
 }
 
 func (a *app) devSocket() string {

@@ -124,7 +124,7 @@ func (a *app) deploymentsCmd() *cobra.Command {
 				w := a.table("NAME", "VERSION", "MODULE", "FUNCTIONS", "DEPLOYED", "VERSIONS")
 				for _, d := range ds {
 					m := d.Active
-					row(w, m.Name, m.Version, m.Module[:12], len(m.Functions), age(m.CreatedUnixNano), len(d.History))
+					row(w, m.Name, m.Version, short(m.Module), len(m.Functions), age(m.CreatedUnixNano), len(d.History))
 				}
 				return w.Flush()
 			})
@@ -157,10 +157,13 @@ func (a *app) modulesCmd() *cobra.Command {
 func (a *app) printModules(ms []*client.Module) error {
 	w := a.table("MODULE", "SIZE", "STORED", "DEPLOYMENTS")
 	for _, m := range ms {
-		row(w, m.Sha256[:12], m.Size, age(m.CreatedUnixNano), m.Deployments)
+		row(w, short(m.Sha256), m.Size, age(m.CreatedUnixNano), m.Deployments)
 	}
 	return w.Flush()
 }
+
+// short is the beginning of a hash, enough for people.
+func short(sha string) string { return sha[:min(len(sha), 12)] }
 
 func (a *app) gcCmd() *cobra.Command {
 	var (
@@ -170,7 +173,9 @@ func (a *app) gcCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gc",
 		Short: "Remove modules that no version of a deployment uses",
-		Args:  cobra.NoArgs,
+		Long: `Remove modules that no version of a deployment uses, and what is left of uploads that were given up. A version is used
+while its name is deployed and its history (the last 32) holds it; "essad undeploy" frees the modules of a name.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withClient(cmd.Context(), func(c *client.Client, _ transport.Session) error {
 				out, err := c.CollectModules(cmd.Context(), old, dry)

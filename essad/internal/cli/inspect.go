@@ -29,7 +29,7 @@ func (a *app) psCmd() *cobra.Command {
 					return err
 				}
 				if a.output == "json" {
-					return a.printJSON(ps)
+					return a.printJSON(processesOf(ps))
 				}
 				w := a.table("ID", "KIND", "DEPLOYMENT", "FUNCTION", "STATE", "EXECUTOR", "STARTED", "ATTEMPTS")
 				for _, p := range ps {
@@ -43,6 +43,20 @@ func (a *app) psCmd() *cobra.Command {
 
 // wrapperPrefix begins the names of exports; people call the functions without it.
 const wrapperPrefix = "__essa_wrapper__"
+
+// process is one in JSON. Ids are text everywhere, in the form that "essad result" takes.
+type process struct {
+	ID string `json:"id"`
+	*client.Process
+}
+
+func processesOf(ps []*client.Process) []process {
+	out := make([]process, len(ps))
+	for i, p := range ps {
+		out[i] = process{idText(p.Id), p}
+	}
+	return out
+}
 
 func idText(b []byte) string {
 	if len(b) != len(hlc.ID{}) {

@@ -45,6 +45,8 @@ func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 func Main(ctx context.Context, args []string) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// The first signal asks for an orderly end; a second one does not have to wait for it.
+	context.AfterFunc(ctx, stop)
 	return run(ctx, args, streams{os.Stdin, os.Stdout, os.Stderr})
 }
 
