@@ -184,3 +184,78 @@ var randomBytes = func() []byte {
 func testKey(n uint64) []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, n*0x9e3779b97f4a7c15), n)
 }
+
+const benchKeys = 200_000
+
+// loaded returns a store with benchKeys keys of 1 KiB, all in tables and small enough for the cache.
+func loaded(b *testing.B) *Store {
+	o := DefaultOptions(b.TempDir())
+	o.Cache = 512 << 20
+	s := mustOpen(b, o)
+	b.Cleanup(func() { _ = s.Close() })
+	batch := storage.Batch{}
+	for _, n := range rand.New(rand.NewPCG(3, 4)).Perm(benchKeys) {
+		at := n * 7919 & (1<<19 - 1)
+		batch.Ops = append(batch.Ops, storage.Op{Key: testKey(uint64(n)), Value: randomBytes[at : at+1024]})
+		if len(batch.Ops) == 1000 {
+			if err := s.Apply(context.Background(), batch); err != nil {
+				b.Fatal(err)
+			}
+			batch.Ops = batch.Ops[:0]
+		}
+	}
+	if err := s.db.Compact(context.Background(), []byte{0}, []byte{0xff}, false); err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
+func BenchmarkGet(b *testing.B) {
+	s := loaded(b)
+	for _, c := range []struct {
+		name  string
+		keys  int
+		first uint64
+		found bool
+	}{{"1", 1, 0, true}, {"4", 4, 0, true}, {"64", 64, 0, true}, {"absent/1", 1, 1 << 40, false}, {"absent/64", 64, 1 << 40, false}} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				keys := make([][]byte, c.keys)
+				for r := rand.New(rand.NewPCG(1, 2)); pb.Next(); {
+					for i := range keys {
+						keys[i] = testKey(c.first + uint64(r.IntN(benchKeys)))
+					}
+					items, err := s.Get(context.Background(), keys)
+					if err != nil || items[0].Found != c.found {
+						b.Errorf("get: found %v, %v", items[0].Found, err)
+						return
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N*c.keys)/b.Elapsed().Seconds(), "keys/s")
+		})
+	}
+}
+
+func BenchmarkScan(b *testing.B) {
+	s := loaded(b)
+	for _, keysOnly := range []bool{false, true} {
+		b.Run(fmt.Sprintf("keysonly=%v", keysOnly), func(b *testing.B) {
+			b.ReportAllocs()
+			items := 0
+			for after := []byte(nil); b.Loop(); {
+				page, err := s.Scan(context.Background(), storage.Range{After: after, KeysOnly: keysOnly})
+				if err != nil {
+					b.Fatal(err)
+				}
+				items += len(page.Items)
+				after = nil
+				if page.More {
+					after = page.Items[len(page.Items)-1].Key
+				}
+			}
+			b.ReportMetric(float64(items)/b.Elapsed().Seconds(), "keys/s")
+		})
+	}
+}

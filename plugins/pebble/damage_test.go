@@ -264,7 +264,7 @@ func FuzzMarks(f *testing.F) {
 			t.Fatal(err)
 		}
 		if len(page) > 64 {
-			var slot = page[:slotSize]
+			slot := page[:slotSize]
 			copy(slot[8:], fmt.Append(nil, offset))
 		}
 		writeAll(t, fs, "/store/"+markFile, page)

@@ -43,7 +43,7 @@ func openOn(base vfs.FS, opts Options, log hclog.Logger) (_ *Store, err error) {
 	s.queue.ready.L = &s.queue.mu
 	s.snapshots.open = map[uint64]*pebble.Snapshot{}
 	s.committed = make(chan struct{})
-	s.leaving = make(chan struct{})
+	s.leaving, s.compactor = make(chan struct{}), newScheduler()
 	s.dead, s.die = context.WithCancel(context.Background())
 	s.space.min = uint64(opts.MinFree)
 	s.space.avail = func() (uint64, error) {
@@ -54,10 +54,12 @@ func openOn(base vfs.FS, opts Options, log hclog.Logger) (_ *Store, err error) {
 		return nil, s.classify("open", err)
 	}
 	if err := s.openDB(); err != nil {
+		s.compactor.Unregister()
 		_, _ = s.marks.close(), s.lock.Close()
 		return nil, err
 	}
 	s.opened.Store(true)
+	s.compactor.start()
 	go s.commit()
 	return s, nil
 }
@@ -238,6 +240,7 @@ func (s *Store) pebbleOptions() *pebble.Options {
 		EventListener:               s.listener(),
 	}
 	o.CompactionConcurrencyRange = func() (int, int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) }
+	o.Experimental.CompactionScheduler = s.compactor
 	o.ApplyCompressionSettings(map[string]func() pebble.DBCompressionSettings{
 		"none": func() pebble.DBCompressionSettings { return pebble.DBCompressionNone },
 		"fast": func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest },

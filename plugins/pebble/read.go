@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -28,8 +29,9 @@ func (s *Store) Get(ctx context.Context, keys [][]byte) ([]storage.Item, error) 
 	}
 	defer s.gate.leave()
 	items := make([]storage.Item, len(keys))
+	copied := slices.Concat(keys...) // one copy for all: keys are short, and callers seldom keep them
 	for i, k := range keys {
-		items[i].Key = bytes.Clone(k)
+		items[i].Key, copied = copied[:len(k):len(k)], copied[len(k):]
 	}
 	read := s.getEach
 	if len(keys) >= iterateFrom {

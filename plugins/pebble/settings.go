@@ -35,26 +35,40 @@ type setting struct {
 }
 
 var settings = []setting{
-	{name: "path", kind: "string", doc: "Folder of the store. Where none is given: the folder the daemon assigns.",
-		set: func(o *Options, v any) { o.Path = v.(string) }},
-	{name: "memtable", kind: "bytes", def: "64MiB", min: 1 << 20, max: 1 << 30,
+	{
+		name: "path", kind: "string", doc: "Folder of the store. Where none is given: the folder the daemon assigns.",
+		set: func(o *Options, v any) { o.Path = v.(string) },
+	},
+	{
+		name: "memtable", kind: "bytes", def: "64MiB", min: 1 << 20, max: 1 << 30,
 		doc: "Writes kept in memory before they become a table. Larger means fewer compactions and a slower start after a crash.",
-		set: func(o *Options, v any) { o.Memtable = v.(int64) }},
-	{name: "cache", kind: "bytes", def: "64MiB", min: 0, max: 1 << 40,
+		set: func(o *Options, v any) { o.Memtable = v.(int64) },
+	},
+	{
+		name: "cache", kind: "bytes", def: "64MiB", min: 0, max: 1 << 40,
 		doc: "Table blocks kept in memory; taken as they are read, not at start.",
-		set: func(o *Options, v any) { o.Cache = v.(int64) }},
-	{name: "write_queue", kind: "bytes", def: "64MiB", min: 1 << 20, max: 4 << 30,
+		set: func(o *Options, v any) { o.Cache = v.(int64) },
+	},
+	{
+		name: "write_queue", kind: "bytes", def: "64MiB", min: 1 << 20, max: 4 << 30,
 		doc: "Batches that wait for the log; writers wait when it is full.",
-		set: func(o *Options, v any) { o.WriteQueue = v.(int64) }},
-	{name: "min_free", kind: "bytes", def: "128MiB", min: 0, max: 1 << 40,
+		set: func(o *Options, v any) { o.WriteQueue = v.(int64) },
+	},
+	{
+		name: "min_free", kind: "bytes", def: "128MiB", min: 0, max: 1 << 40,
 		doc: "Writes are refused as overloaded while the disk has less room than this, so that what is there can still be flushed and compacted. 0 turns this off.",
-		set: func(o *Options, v any) { o.MinFree = v.(int64) }},
-	{name: "max_open_files", kind: "integer", def: "1000", min: 16, max: 1 << 20,
+		set: func(o *Options, v any) { o.MinFree = v.(int64) },
+	},
+	{
+		name: "max_open_files", kind: "integer", def: "1000", min: 16, max: 1 << 20,
 		doc: "Files the store keeps open.",
-		set: func(o *Options, v any) { o.MaxOpenFiles = int(v.(int64)) }},
-	{name: "compression", kind: "none|fast|good", def: "fast",
+		set: func(o *Options, v any) { o.MaxOpenFiles = int(v.(int64)) },
+	},
+	{
+		name: "compression", kind: "none|fast|good", def: "fast",
 		doc: "Compression of tables; the log is never compressed.",
-		set: func(o *Options, v any) { o.Compression = v.(string) }},
+		set: func(o *Options, v any) { o.Compression = v.(string) },
+	},
 }
 
 // DefaultOptions returns the options of a store in the folder path with all settings at their defaults.

@@ -40,6 +40,7 @@ type Store struct {
 	db    *pebble.DB
 
 	opened    atomic.Bool
+	compactor *scheduler
 	abandoned atomic.Bool
 	gate      gate
 	room      *semaphore.Weighted // of the queue, in bytes

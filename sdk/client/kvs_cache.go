@@ -91,8 +91,10 @@ func (c *cacheFeed) take(s transport.Sample) {
 	}
 	out := make([]CacheUpdate, len(m.Items))
 	for i, it := range m.Items {
-		out[i] = CacheUpdate{Space: it.Space, Scope: it.Scope, Key: it.Key, Drop: it.Drop,
-			Value: Value{Data: it.Value, Version: it.Version, Lease: time.Duration(it.LeaseNano)}}
+		out[i] = CacheUpdate{
+			Space: it.Space, Scope: it.Scope, Key: it.Key, Drop: it.Drop,
+			Value: Value{Data: it.Value, Version: it.Version, Lease: time.Duration(it.LeaseNano)},
+		}
 	}
 	c.update(out)
 }

@@ -215,8 +215,10 @@ func TestBuried(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	for _, v := range []lattice.Value{
-		lattice.LWW{Data: []byte("x")}, lattice.NewSet([]byte("x"), nil), lattice.NewOrderedSet([]byte("y")),
-		lattice.NewCounter().Add("a", 1), lattice.Priority{Priority: 1, Data: []byte("p")},
+		lattice.LWW{Data: []byte("x")},
+		lattice.NewSet([]byte("x"), nil), lattice.NewOrderedSet([]byte("y")),
+		lattice.NewCounter().Add("a", 1),
+		lattice.Priority{Priority: 1, Data: []byte("p")},
 		lattice.NewMap(lattice.MapEntry{Key: []byte("k"), Value: lattice.NewSet()}),
 		lattice.Join(lattice.NewMultiCausal(lattice.VectorClock{}.Next("a"), nil, []byte("1")), lattice.NewMultiCausal(lattice.VectorClock{}.Next("b"), nil, []byte("2"))),
 	} {

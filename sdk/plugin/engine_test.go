@@ -204,7 +204,9 @@ func TestEngineOverTheBorder(t *testing.T) {
 			t.Errorf("input: %+v, %v", r, err)
 		}
 		updates := []engine.CacheUpdate{
-			{Drop: true}, {Scope: "s", Drop: true}, {Scope: "s", Key: []byte{}, Drop: true},
+			{Drop: true},
+			{Scope: "s", Drop: true},
+			{Scope: "s", Key: []byte{}, Drop: true},
 			{Scope: "s", Key: []byte("k"), Value: engine.Value{Data: []byte("d"), Version: 1, Lease: time.Second}},
 		}
 		if err := e.Update(ctx, updates); err != nil || !reflect.DeepEqual(f.updates, updates) {

@@ -65,12 +65,21 @@ func TestWireIsProtobuf(t *testing.T) {
 		read func([]byte) (any, error)
 		as   any
 	}{
-		{appendEngineInfo(nil, engine.Info{Name: "n", Version: "v", Capabilities: []string{"a", ""}}), &pluginv1.EngineInfo{Name: "n", Version: "v", Capabilities: []string{"a", ""}},
-			read(parseEngineInfo), engine.Info{Name: "n", Version: "v", Capabilities: []string{"a", ""}}},
-		{putTime(putUint(putInt(putString(nil, 1, "sha"), 2, 5), 3, 6), 4, when), &pluginv1.Prepare{Sha256: "sha", Size: 5, Source: 6, Timeout: when.UnixNano()},
-			read(parsePrepare), prepare{engine.Module{SHA256: "sha", Size: 5}, 6, when}},
-		{appendModuleInfo(nil, engine.ModuleInfo{Kind: 2, Functions: []string{"f"}, Memory: 3, CacheHit: true}), &pluginv1.ModuleInfo{Kind: 2, Functions: []string{"f"}, Memory: 3, CacheHit: true},
-			read(parseModuleInfo), engine.ModuleInfo{Kind: 2, Functions: []string{"f"}, Memory: 3, CacheHit: true}},
+		{
+			appendEngineInfo(nil, engine.Info{Name: "n", Version: "v", Capabilities: []string{"a", ""}}), &pluginv1.EngineInfo{Name: "n", Version: "v", Capabilities: []string{"a", ""}},
+			read(parseEngineInfo),
+			engine.Info{Name: "n", Version: "v", Capabilities: []string{"a", ""}},
+		},
+		{
+			putTime(putUint(putInt(putString(nil, 1, "sha"), 2, 5), 3, 6), 4, when), &pluginv1.Prepare{Sha256: "sha", Size: 5, Source: 6, Timeout: when.UnixNano()},
+			read(parsePrepare),
+			prepare{engine.Module{SHA256: "sha", Size: 5}, 6, when},
+		},
+		{
+			appendModuleInfo(nil, engine.ModuleInfo{Kind: 2, Functions: []string{"f"}, Memory: 3, CacheHit: true}), &pluginv1.ModuleInfo{Kind: 2, Functions: []string{"f"}, Memory: 3, CacheHit: true},
+			read(parseModuleInfo),
+			engine.ModuleInfo{Kind: 2, Functions: []string{"f"}, Memory: 3, CacheHit: true},
+		},
 		{putUint(putInt(putUint(nil, 1, 1), 2, 2), 3, 3), &pluginv1.ModuleRead{Source: 1, Offset: 2, Max: 3}, read(parseModuleRead), moduleRead{1, 2, 3}},
 		{invoke, pinvoke, func(b []byte) (any, error) { c, _, err := parseInvoke(b); return c, err }, c},
 		{pair(appendResult(nil, r), r.Value), &pluginv1.Result{
@@ -82,10 +91,14 @@ func TestWireIsProtobuf(t *testing.T) {
 		{appendUpdate(appendUpdate(nil, &update), &engine.CacheUpdate{Key: []byte{}, Drop: true}), &pluginv1.Update{Updates: []*pluginv1.CacheUpdate{
 			{Scope: "s", Key: []byte("k"), Value: &pluginv1.Value{Data: value.Data, Version: 9, Lease: int64(time.Second)}}, {Key: []byte{}, Drop: true},
 		}}, read(parseUpdates), []engine.CacheUpdate{update, {Key: []byte{}, Drop: true}}},
-		{putTime(putBool(putEachBytes(appendOrigin(nil, 1, o), 2, []byte("k")), 3, true), 4, when), &pluginv1.Load{Origin: po, Key: []byte("k"), Wait: true, Timeout: when.UnixNano()},
-			asks(typeLoad), &ask{origin: *o, key: []byte("k"), n: 1, timeout: when}},
-		{pair(putTail(putTime(putEachBytes(appendOrigin(nil, 1, o), 2, []byte("k")), 3, when), 15, 1), []byte("v")), &pluginv1.Merge{Origin: po, Key: []byte("k"), Value: []byte("v"), Timeout: when.UnixNano()},
-			asks(typeMerge), &ask{origin: *o, key: []byte("k"), data: []byte("v"), timeout: when}},
+		{
+			putTime(putBool(putEachBytes(appendOrigin(nil, 1, o), 2, []byte("k")), 3, true), 4, when), &pluginv1.Load{Origin: po, Key: []byte("k"), Wait: true, Timeout: when.UnixNano()},
+			asks(typeLoad), &ask{origin: *o, key: []byte("k"), n: 1, timeout: when},
+		},
+		{
+			pair(putTail(putTime(putEachBytes(appendOrigin(nil, 1, o), 2, []byte("k")), 3, when), 15, 1), []byte("v")), &pluginv1.Merge{Origin: po, Key: []byte("k"), Value: []byte("v"), Timeout: when.UnixNano()},
+			asks(typeMerge), &ask{origin: *o, key: []byte("k"), data: []byte("v"), timeout: when},
+		},
 		{nested, &pluginv1.NestedCall{Origin: po, Call: pinvoke}, func(b []byte) (any, error) {
 			a, err := parseAsk(typeCall, b)
 			if err != nil {
@@ -94,29 +107,49 @@ func TestWireIsProtobuf(t *testing.T) {
 			c, _, err := parseInvoke(a.data)
 			return c, err
 		}, c},
-		{pair(putTail(putTime(putUint(appendOrigin(nil, 1, o), 2, 2), 3, when), 15, 1), []byte("x")), &pluginv1.Output{Origin: po, Stream: 2, Data: []byte("x"), Timeout: when.UnixNano()},
-			asks(typeOutput), &ask{origin: *o, n: 2, data: []byte("x"), timeout: when}},
-		{putTime(putInt(appendOrigin(nil, 1, o), 2, 100), 3, when), &pluginv1.Input{Origin: po, Max: 100, Timeout: when.UnixNano()},
-			asks(typeInput), &ask{origin: *o, n: 100, timeout: when}},
-		{appendStoreInfo(nil, storage.Info{Name: "n", Version: "v", Persistent: true, Shared: true}), &pluginv1.StoreInfo{Name: "n", Version: "v", Persistent: true, Shared: true},
-			read(parseStoreInfo), storage.Info{Name: "n", Version: "v", Persistent: true, Shared: true}},
-		{appendBatch(nil, batch, when), &pluginv1.Batch{Shard: 3, Sync: true, Timeout: when.UnixNano(), Ops: []*pluginv1.Op{{Key: []byte("k"), Value: []byte(long)}, {Key: []byte("d"), Delete: true}}},
+		{
+			pair(putTail(putTime(putUint(appendOrigin(nil, 1, o), 2, 2), 3, when), 15, 1), []byte("x")), &pluginv1.Output{Origin: po, Stream: 2, Data: []byte("x"), Timeout: when.UnixNano()},
+			asks(typeOutput), &ask{origin: *o, n: 2, data: []byte("x"), timeout: when},
+		},
+		{
+			putTime(putInt(appendOrigin(nil, 1, o), 2, 100), 3, when), &pluginv1.Input{Origin: po, Max: 100, Timeout: when.UnixNano()},
+			asks(typeInput), &ask{origin: *o, n: 100, timeout: when},
+		},
+		{
+			appendStoreInfo(nil, storage.Info{Name: "n", Version: "v", Persistent: true, Shared: true}), &pluginv1.StoreInfo{Name: "n", Version: "v", Persistent: true, Shared: true},
+			read(parseStoreInfo),
+			storage.Info{Name: "n", Version: "v", Persistent: true, Shared: true},
+		},
+		{
+			appendBatch(nil, batch, when), &pluginv1.Batch{Shard: 3, Sync: true, Timeout: when.UnixNano(), Ops: []*pluginv1.Op{{Key: []byte("k"), Value: []byte(long)}, {Key: []byte("d"), Delete: true}}},
 			func(b []byte) (any, error) {
 				x, _, err := parseBatch(b)
 				if err == nil && batchShard(b) != x.Shard {
 					t.Errorf("shard %d, not %d", batchShard(b), x.Shard)
 				}
 				return x, err
-			}, batch},
-		{appendGet(nil, [][]byte{[]byte("a"), []byte("b")}, when), &pluginv1.Get{Keys: [][]byte{[]byte("a"), []byte("b")}, Timeout: when.UnixNano()},
-			func(b []byte) (any, error) { k, _, err := parseGet(b); return k, err }, [][]byte{[]byte("a"), []byte("b")}},
-		{putBool(page, 2, true), &pluginv1.Page{More: true, Items: []*pluginv1.Item{{Key: []byte("k"), Value: []byte("v"), Found: true}, {Key: []byte("x")}}},
-			read(parsePage), storage.Page{Items: items, More: true}},
-		{appendRange(nil, rng, when), &pluginv1.Range{Prefix: []byte("p"), After: []byte("a"), Limit: 5, Bytes: 6, KeysOnly: true, Snapshot: 7, Timeout: when.UnixNano()},
-			func(b []byte) (any, error) { x, _, err := parseRange(b); return x, err }, rng},
+			}, batch,
+		},
+		{
+			appendGet(nil, [][]byte{[]byte("a"), []byte("b")}, when), &pluginv1.Get{Keys: [][]byte{[]byte("a"), []byte("b")}, Timeout: when.UnixNano()},
+			func(b []byte) (any, error) { k, _, err := parseGet(b); return k, err },
+			[][]byte{[]byte("a"), []byte("b")},
+		},
+		{
+			putBool(page, 2, true), &pluginv1.Page{More: true, Items: []*pluginv1.Item{{Key: []byte("k"), Value: []byte("v"), Found: true}, {Key: []byte("x")}}},
+			read(parsePage),
+			storage.Page{Items: items, More: true},
+		},
+		{
+			appendRange(nil, rng, when), &pluginv1.Range{Prefix: []byte("p"), After: []byte("a"), Limit: 5, Bytes: 6, KeysOnly: true, Snapshot: 7, Timeout: when.UnixNano()},
+			func(b []byte) (any, error) { x, _, err := parseRange(b); return x, err }, rng,
+		},
 		{putUint(nil, 1, 300), &pluginv1.Snapshot{Snapshot: 300}, read(parseNumber), uint64(300)},
-		{appendStoreStats(nil, storage.Stats{Keys: -1, DiskBytes: 2, CacheBytes: 3}), &pluginv1.StoreStats{Keys: -1, DiskBytes: 2, CacheBytes: 3},
-			read(parseStoreStats), storage.Stats{Keys: -1, DiskBytes: 2, CacheBytes: 3}},
+		{
+			appendStoreStats(nil, storage.Stats{Keys: -1, DiskBytes: 2, CacheBytes: 3}), &pluginv1.StoreStats{Keys: -1, DiskBytes: 2, CacheBytes: 3},
+			read(parseStoreStats),
+			storage.Stats{Keys: -1, DiskBytes: 2, CacheBytes: 3},
+		},
 	} {
 		name := string(x.want.ProtoReflect().Descriptor().Name())
 		got := x.want.ProtoReflect().New().Interface()

@@ -34,6 +34,7 @@ func (q *asked) Reply(_ string, p []byte, _ transport.ReplyOptions) error {
 	q.replies = append(q.replies, p)
 	return q.refuse
 }
+
 func (q *asked) ReplyError(p []byte, _ string) error {
 	q.errors = append(q.errors, string(p))
 	return nil

@@ -16,13 +16,28 @@ type job struct {
 }
 
 var cJobs = []job{
-	{"spin", 500_000}, {"bytesum", 500_000}, {"search", 500_000}, {"fib", 20}, {"collatz", 4_000}, {"quicksort", 8_000},
-	{"matmul", 64}, {"crc", 30_000}, {"copies", 50_000}, {"interp", 20_000}, {"indirect", 200_000},
+	{"spin", 500_000},
+	{"bytesum", 500_000},
+	{"search", 500_000},
+	{"fib", 20},
+	{"collatz", 4_000},
+	{"quicksort", 8_000},
+	{"matmul", 64},
+	{"crc", 30_000},
+	{"copies", 50_000},
+	{"interp", 20_000},
+	{"indirect", 200_000},
 }
 
 var goJobs = []job{
-	{"jsonwork", 20}, {"mapwork", 5_000}, {"sortwork", 3_000}, {"hashwork", 50_000}, {"byteloop", 200_000},
-	{"gofib", 18}, {"textwork", 20}, {"deep", 1_000},
+	{"jsonwork", 20},
+	{"mapwork", 5_000},
+	{"sortwork", 3_000},
+	{"hashwork", 50_000},
+	{"byteloop", 200_000},
+	{"gofib", 18},
+	{"textwork", 20},
+	{"deep", 1_000},
 }
 
 // BenchmarkOverhead reports what the injected code costs as a ratio, x-original: the shortest of many alternating runs.

@@ -23,8 +23,10 @@ const (
 	secTag // exception handling, which is not supported
 )
 
-var sectionNames = [...]string{"custom", "type", "import", "function", "table", "memory", "global", "export", "start",
-	"element", "code", "data", "data count", "tag"}
+var sectionNames = [...]string{
+	"custom", "type", "import", "function", "table", "memory", "global", "export", "start",
+	"element", "code", "data", "data count", "tag",
+}
 
 // rank orders sections: data count stands between element and code.
 func rank(id byte) int {

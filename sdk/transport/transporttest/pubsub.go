@@ -37,9 +37,11 @@ func testSampleArrives(f *fabric) {
 	f.subscribe(b, "data/*", 0, got.take)
 	f.settle(b, a)
 	f.must(a.Put(f.ctx(), "data/x", []byte("payload"), transport.PutOptions{
-		Encoding: "text/plain;x", Attachment: []byte("att"), Congestion: transport.Block}))
+		Encoding: "text/plain;x", Attachment: []byte("att"), Congestion: transport.Block,
+	}))
 	f.must(a.Put(f.ctx(), "data/y", nil, transport.PutOptions{
-		Kind: transport.Delete, Attachment: []byte("gone"), Congestion: transport.Block}))
+		Kind: transport.Delete, Attachment: []byte("gone"), Congestion: transport.Block,
+	}))
 	f.must(a.Put(f.ctx(), "other", []byte("wrong"), block))
 	f.must(a.Put(f.ctx(), "data/last", nil, block))
 	f.eventually("three samples", func() bool { return got.len() == 3 })

@@ -79,7 +79,8 @@ func testEverythingArrives(f *fabric) {
 				f.Error("the query's context has no deadline")
 			}
 			f.check(q.Reply("svc/one/x", []byte("answer"), transport.ReplyOptions{
-				Encoding: "text/plain;v=2", Attachment: []byte("meta")}))
+				Encoding: "text/plain;v=2", Attachment: []byte("meta"),
+			}))
 		})
 		f.settle(b, a)
 		var r transport.Reply
