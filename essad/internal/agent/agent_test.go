@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -153,4 +154,41 @@ func TestStartIsCancelled(t *testing.T) {
 	if err := New(load(t, shortDir(t), withoutPlugins), hclog.NewNullLogger()).Run(ctx, nil); err == nil {
 		t.Error("a cancelled start succeeded")
 	}
+}
+
+// A reload changes what is marked live, in all parts, also in loggers that were named before.
+func TestReload(t *testing.T) {
+	dir := shortDir(t)
+	var out strings.Builder
+	log := hclog.New(&hclog.LoggerOptions{Level: hclog.Warn, Output: &lockedWriter{w: &out}})
+	a := New(load(t, dir, withoutPlugins), log)
+	named := log.Named("scheduler").With("k", "v")
+	next := load(t, dir, withoutPlugins+"log {\n  level = \"debug\"\n}\n")
+	a.Reload(next)
+	if named.IsDebug() {
+		t.Error("a daemon that has not started was reloaded")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- a.Run(ctx, func() { close(ready) }) }()
+	<-ready
+	a.Reload(next)
+	if !named.IsDebug() {
+		t.Error("a named logger keeps its level")
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+type lockedWriter struct {
+	mu sync.Mutex
+	w  *strings.Builder
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
 }

@@ -62,7 +62,10 @@ func privateDir(dir string) error {
 	if err := os.WriteFile(probe, nil, 0o600); err != nil {
 		return status.Errorf(status.Invalid, "folder %s cannot be written: %w", dir, err)
 	}
-	return os.Remove(probe)
+	if err := os.Remove(probe); err != nil && !errors.Is(err, fs.ErrNotExist) { // another daemon's probe has the same name
+		return status.Errorf(status.Invalid, "folder %s: %w", dir, err)
+	}
+	return nil
 }
 
 func (f *folders) checkFormat() error {

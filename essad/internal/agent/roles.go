@@ -245,6 +245,10 @@ func setGroup(path, name string) error {
 
 // Reload takes over what of a new configuration can change in a running daemon, and says what cannot.
 func (a *Agent) Reload(next *config.Config) {
+	if !a.ready.Load() { // the roles are being made, or ended
+		a.log.Warn("configuration was not reloaded: the daemon is starting or stopping; try again when it is ready")
+		return
+	}
 	start := time.Now()
 	for _, c := range config.Diff(a.cfg, next) {
 		if !c.Live {

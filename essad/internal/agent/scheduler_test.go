@@ -386,6 +386,13 @@ func TestDeploymentLife(t *testing.T) {
 		t.Error(err)
 	}
 	want(one.Module, client.CallOptions{})
+	for i := range 32 { // the history is full, and what has left it may have lost its module
+		c.deploy("shop", fmt.Sprint("module ", i))
+	}
+	for _, m := range []*client.Manifest{one, two} {
+		_, err := c.call("shop", client.CallOptions{Version: m.Version})
+		wantClass(t, err, status.NotFound, m.Version)
+	}
 	_, err := c.client.Deploy(t.Context(), &client.Manifest{Name: "shop", Module: "index"})
 	wantClass(t, err, status.Invalid, "SHA-256")
 	_, err = c.client.Deploy(t.Context(), &client.Manifest{Name: "shop", Module: one.Module, Env: []string{"no value"}})

@@ -176,7 +176,9 @@ func (r *Role) drain(ctx context.Context) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		n := len(r.processes())
+		r.mu.Lock()
+		n := len(r.core.calls)
+		r.mu.Unlock()
 		if n == 0 {
 			return
 		}
