@@ -40,7 +40,7 @@ var settings = []setting{
 		set: func(o *Options, v any) { o.Path = v.(string) },
 	},
 	{
-		name: "memtable", kind: "bytes", def: "64MiB", min: 1 << 20, max: 1 << 30,
+		name: "memtable", kind: "bytes", def: "32MiB", min: 1 << 20, max: 1 << 30,
 		doc: "Writes kept in memory before they become a table. Larger means fewer compactions and a slower start after a crash.",
 		set: func(o *Options, v any) { o.Memtable = v.(int64) },
 	},

@@ -12,7 +12,7 @@ func TestDefaultSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Options{Path: "/data", Memtable: 64 << 20, Cache: 64 << 20, WriteQueue: 64 << 20, MinFree: 128 << 20, MaxOpenFiles: 1000, Compression: "fast"}
+	want := Options{Path: "/data", Memtable: 32 << 20, Cache: 64 << 20, WriteQueue: 64 << 20, MinFree: 128 << 20, MaxOpenFiles: 1000, Compression: "fast"}
 	if o != want {
 		t.Errorf("defaults %+v, want %+v", o, want)
 	}
