@@ -111,7 +111,7 @@ type Executor struct {
 	Memory      ByteSize       `key:"memory" default:"1GiB" check:"min=16MiB" doc:"Memory of all running functions together in each engine; calls wait for room."`
 	ModuleCache ByteSize       `key:"module_cache" default:"1GiB" check:"min=16MiB" doc:"Modules and their compiled code kept on disk."`
 	OutputWait  Duration       `key:"output_wait" default:"2s" check:"min=0s,max=5m" doc:"How long a slow reader may hold up a run's output before some of it is lost."`
-	StopGrace   Duration       `key:"stop_grace" default:"10ms" check:"min=1ms,max=1m" doc:"How long after its deadline a call that cannot be stopped may still run before its engine is killed."`
+	StopGrace   Duration       `key:"stop_grace" default:"10ms" check:"min=1ms,max=1m" doc:"How long after its deadline a call may still run before its engine is killed: at once where the engine gives no sign of life, 20 times as long where it does."`
 	Drain       Duration       `key:"drain" default:"20s" check:"min=0s,max=1h" doc:"How long calls in flight may take when the daemon stops. Must be less than node.shutdown_timeout."`
 	Cache       ExecutorCache  `key:"cache" doc:"Values that functions read, cached beside them."`
 	Logs        ExecutorLogs   `key:"logs" doc:"Output of functions."`

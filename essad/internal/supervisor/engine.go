@@ -31,9 +31,12 @@ func newEngine(s *Supervisor, spec EngineSpec) *Engine {
 	e.p.connect = func(ctx context.Context, in *instance, o plugin.DialOptions) (err error) {
 		o.Border = spec.Border
 		o.Grace = max(orDefault(spec.KillAfter, defaultKillAfter), 0)
+		in.grace = o.Grace
 		o.Late = func(c *engine.Call) {
-			e.p.log.Warn("a call did not end at its deadline", "call", c.ID, "module", c.Module, "function", c.Function)
-			in.process.kill("killed: a call did not end at its deadline")
+			select {
+			case in.late <- c:
+			default: // another one is being looked at, and it stands for all
+			}
 		}
 		if in.engine, err = plugin.DialEngine(ctx, o); err == nil {
 			in.conn = &in.engine.Process

@@ -22,6 +22,7 @@ import (
 	goplugin "github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/runner"
 
+	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/plugin"
 	"github.com/essa-project/essad/sdk/status"
 )
@@ -179,6 +180,8 @@ type instance struct {
 	store   *plugin.Store
 	started time.Time
 	pings   sync.WaitGroup // of the health check; they end with the connection
+	late    chan *engine.Call
+	grace   time.Duration // EngineSpec.KillAfter
 }
 
 // notReady is why a process is killed that takes too long to start.
@@ -199,7 +202,7 @@ func (s *Supervisor) launch(ctx context.Context, p *supervised) (_ *instance, er
 		return nil, status.Errorf(status.Unavailable, "plugin %q: %w", p.name, err)
 	}
 	proc := &process{name: p.name, launcher: s.launcher, inherit: inherit, exited: make(chan struct{})}
-	in := &instance{process: proc, started: time.Now()}
+	in := &instance{late: make(chan *engine.Call, 1), process: proc, started: time.Now()}
 	// What a plugin prints besides logging comes here.
 	said := s.log.Named(p.name).StandardWriter(&hclog.StandardLoggerOptions{InferLevels: true})
 	in.client = goplugin.NewClient(&goplugin.ClientConfig{

@@ -99,8 +99,9 @@ type EngineSpec struct {
 	Env      []string // "K=V"; a plugin gets nothing of the daemon's own environment
 	Border   engine.Border
 
-	// KillAfter is how long after its deadline a call may go on before its process is killed, because no other stop has
-	// reached its guest. 0 means 10 ms, less means never.
+	// KillAfter is how long after its deadline a call may go on before its process has to give a sign of life; without one
+	// in the same time again it is killed, and with one if the call goes on for 20 times as long: no other stop has reached
+	// its guest. 0 means 10 ms, less means never.
 	KillAfter time.Duration
 	// MaxWait bounds how long a call waits for a process that is being replaced; 0 means 10 s, less means not at all.
 	MaxWait time.Duration

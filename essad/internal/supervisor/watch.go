@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/plugin"
 	"github.com/essa-project/essad/sdk/status"
 )
@@ -209,12 +210,34 @@ func (p *supervised) watch(in *instance) error {
 			return errors.New("the process ended")
 		case <-in.conn.Draining():
 			return errDrain
+		case c := <-in.late:
+			p.judge(in, c)
 		case now := <-tick.C:
 			if ill := h.check(now); ill != "" {
 				in.process.kill(ill)
 			}
 		}
 	}
+}
+
+// latePatience is how many times its grace a process that still answers may take to end a call whose deadline has passed.
+// On a busy machine its gentler stops are late and not lost, and killing it costs all of its calls.
+const latePatience = 20
+
+// judge decides about a process that has not ended a call in time: one that gives no sign of life within the grace is
+// killed at once, one that does is given some more time.
+func (p *supervised) judge(in *instance, c *engine.Call) {
+	ctx, cancel := context.WithTimeout(context.Background(), max(in.grace, time.Millisecond))
+	err := in.conn.Ping(ctx)
+	cancel()
+	for err == nil && in.conn.Overdue() > 0 && in.conn.Overdue() < latePatience*in.grace {
+		time.Sleep(time.Millisecond)
+	}
+	if err == nil && in.conn.Overdue() == 0 {
+		return
+	}
+	p.log.Warn("a call did not end at its deadline", "call", c.ID, "module", c.Module, "function", c.Function)
+	in.process.kill("killed: a call did not end at its deadline")
 }
 
 // health judges a plugin by what it sends. Only one that has something to do and sends nothing is asked for a sign of life.
