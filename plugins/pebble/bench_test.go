@@ -94,8 +94,9 @@ type applier interface {
 	Apply(context.Context, storage.Batch) error
 }
 
-// BenchmarkDurablePut runs the raw log, Pebble by itself (each writer commits for itself) and the store in turns of a
-// fraction of a second, because the disk of a shared machine drifts: only the ratios mean something.
+// BenchmarkDurablePut runs the raw log, Pebble by itself (each writer commits for itself), the store and the store in a
+// process of its own in turns of a fraction of a second, because the disk of a shared machine drifts: only the ratios mean
+// something.
 func BenchmarkDurablePut(b *testing.B) {
 	for _, c := range []putCase{{1, 1, 1024}, {8, 1, 1024}, {64, 1, 1024}, {64, 16, 1024}, {64, 1, 64}, {1, 1024, 64}} {
 		b.Run(fmt.Sprintf("writers=%d/ops=%d/bytes=%d", c.writers, c.ops, c.bytes), func(b *testing.B) {
@@ -103,8 +104,13 @@ func BenchmarkDurablePut(b *testing.B) {
 			defer func() { _ = s.Close() }()
 			bare := mustOpen(b, DefaultOptions(b.TempDir()))
 			defer func() { _ = bare.Close() }()
-			stores := []applier{newRawLog(b, b.TempDir()), barePebble{bare.db}, s}
-			var took, records [3]float64
+			p, err := startProcess(b, map[string]string{"path": b.TempDir()})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = p.Close() }()
+			stores := []applier{newRawLog(b, b.TempDir()), barePebble{bare.db}, s, p}
+			var took, records [4]float64
 			for turn := 0; b.Loop(); turn++ {
 				for i, st := range stores {
 					n, d := c.turn(b, st, uint64(turn)<<44, putTurn)
@@ -117,6 +123,7 @@ func BenchmarkDurablePut(b *testing.B) {
 			b.ReportMetric(records[1]/took[1]/raw, "bare/rawlog")
 			b.ReportMetric(records[2]/took[2], "store/s")
 			b.ReportMetric(records[2]/took[2]/raw, "store/rawlog")
+			b.ReportMetric(records[3]/took[3]/raw, "process/rawlog")
 			b.ReportMetric(0, "ns/op")
 		})
 	}
