@@ -189,6 +189,10 @@ func (b *bench) inGuestOf(ctx context.Context, d *daemon, g string) error {
 	if err != nil {
 		return err
 	}
+	if g != "C" { // a Go guest on stand-ins for its imports does not get as far as reading
+		b.add(fmt.Sprintf("guest: cached read (len and data), %s guest", g), read, "us", "lower", 0, 0)
+		return nil
+	}
 	bare, err := newBareEngine(file)
 	if err != nil {
 		return err
@@ -201,8 +205,8 @@ func (b *bench) inGuestOf(ctx context.Context, d *daemon, g string) error {
 	if err != nil {
 		return err
 	}
-	b.add(fmt.Sprintf("guest: cached read (len and data), %s guest", g), read, "us", "lower", two, 0)
-	b.add(fmt.Sprintf("guest: cached read over two bare host calls, %s guest", g), read-two, "us", "lower", 0, 1)
+	b.add("guest: cached read (len and data), C guest; floor: two bare host calls", read, "us", "lower", two, 0)
+	b.add("guest: cached read over two bare host calls, C guest", read-two, "us", "lower", 0, 1)
 	return nil
 }
 
