@@ -41,6 +41,7 @@ type Conn struct {
 	version uint32
 	peer    Limits
 	side    uint64
+	runners runners
 
 	w   writer
 	out pending
@@ -61,6 +62,7 @@ type Conn struct {
 func Open(ctx context.Context, nc net.Conn, opts Options) (*Conn, error) {
 	opts.Limits = opts.Limits.orDefault()
 	c := &Conn{nc: nc, opts: opts, ended: make(chan struct{}), read: make(chan struct{})}
+	c.runners.work = make(chan func())
 	if opts.Accepter {
 		c.side = sideBit
 	}

@@ -62,11 +62,11 @@ func reply(r *frame.Request, head, tail []byte, err error) {
 
 // handle runs f for a request on a goroutine of its own. A panic of f is the request's error and ends nothing else.
 func handle(log hclog.Logger, r *frame.Request, f func(*frame.Request) error) {
-	go func() {
+	r.Go(func() {
 		if err := guarded(log, r, f); err != nil {
 			reply(r, nil, nil, err)
 		}
-	}()
+	})
 }
 
 func guarded(log hclog.Logger, r *frame.Request, f func(*frame.Request) error) (err error) {

@@ -146,7 +146,7 @@ func serve(ctx context.Context, nc net.Conn, s transport.Session, o *Options) {
 // handle runs on the goroutine that reads.
 func (c *client) handle(r *frame.Request) {
 	c.handlers.Add(1)
-	go func() {
+	r.Go(func() {
 		defer c.handlers.Done()
 		<-c.ready
 		b := own(&r.Frame)
@@ -163,7 +163,7 @@ func (c *client) handle(r *frame.Request) {
 		if err := r.Reply(typeDone, h.b, nil); errors.Is(err, frame.ErrTooLarge) {
 			fail(r, status.Errorf(status.Limit, "the answer is too large for one message"))
 		}
-	}()
+	})
 }
 
 // request serves everything but queries; what it writes to out becomes the reply.
