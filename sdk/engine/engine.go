@@ -81,13 +81,13 @@ func (k Kind) String() string {
 
 // Call is one invocation. It and everything it refers to is immutable once handed over.
 type Call struct {
-	ID       hlc.ID // of this invocation; its nested calls have their own
-	Root     hlc.ID // of the call a client made
-	Module   string // Module.SHA256
-	Scope    string // whose state it sees: a deployment or a run
-	Run      bool   // run main instead of a function
-	Function string // export name; empty for a run
-	Args     []byte
+	ID       hlc.ID    // of this invocation; its nested calls have their own
+	Root     hlc.ID    // of the call a client made
+	Module   string    // Module.SHA256
+	Scope    string    // whose state it sees: a deployment or a run
+	Run      bool      // run main instead of a function
+	Function string    // export name; empty for a run
+	Args     []byte    // valid until Invoke returns; the result's value may be a part of them
 	Argv     []string  // a run's arguments, argv[0] included
 	Env      []string  // granted environment, "K=V"
 	Stdin    bool      // a run's standard input is passed on through Border.Input

@@ -62,7 +62,6 @@ type Conn struct {
 func Open(ctx context.Context, nc net.Conn, opts Options) (*Conn, error) {
 	opts.Limits = opts.Limits.orDefault()
 	c := &Conn{nc: nc, opts: opts, ended: make(chan struct{}), read: make(chan struct{})}
-	c.runners.work = make(chan func())
 	if opts.Accepter {
 		c.side = sideBit
 	}
@@ -272,6 +271,7 @@ func (c *Conn) end(cause error) {
 		c.nc.Close()
 		c.w.end(c.err)
 		c.out.end(c.err)
+		c.runners.end()
 		c.inMu.Lock()
 		in := c.in
 		c.in, c.inCount, c.inBytes = nil, 0, 0

@@ -149,7 +149,7 @@ func (e *Engine) ask(r *frame.Request) error {
 		s.b = putUint(s.b, 1, version)
 		return settle(r, s.b, nil, err)
 	case typeCall:
-		c, _, err := parseInvoke(a.data)
+		c, _, err := parseInvoke(a.data, nil)
 		if err != nil {
 			return err
 		}

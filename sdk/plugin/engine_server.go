@@ -36,8 +36,8 @@ func engineBuild(open func(EngineConfig) (engine.Engine, error)) build {
 		if err != nil {
 			return nil, err
 		}
-		s := &engineService{engine: e, host: &b.peer, log: p.log}
-		s.do = s.request
+		s := &engineService{engine: e, host: &b.peer, names: newNames()}
+		s.handler = newHandler(p.log, s.request)
 		return s, nil
 	}
 }
@@ -48,13 +48,11 @@ var engineRequests = []uint8{typeInfo, typePrepare, typeInvoke, typeUpdate}
 type engineService struct {
 	engine engine.Engine
 	host   *peer
-	log    hclog.Logger
-	do     func(*frame.Request) error // request, made into a function once
+	names  *names
+	*handler
 }
 
 func (s *engineService) Close() error { return s.engine.Close() }
-
-func (s *engineService) handle(r *frame.Request) { handle(s.log, r, s.do) }
 
 func (s *engineService) request(r *frame.Request) error {
 	switch r.Type {
@@ -74,11 +72,12 @@ func (s *engineService) request(r *frame.Request) error {
 }
 
 func (s *engineService) invoke(r *frame.Request) error {
-	c, timeout, err := parseInvoke(r.Body)
+	c, timeout, err := parseInvoke(r.Body, s.names)
 	if err != nil {
 		return err
 	}
-	c.Args = keep(&r.Frame, c.Args)
+	// The arguments stay where they are: the engine has no use for them once the result is on its way.
+	defer r.Release()
 	res, err := s.engine.Invoke(within(r, timeout), c)
 	if err != nil {
 		return err

@@ -62,12 +62,28 @@ func reply(r *frame.Request, head, tail []byte, err error) {
 
 // handle runs f for a request on a goroutine of its own. A panic of f is the request's error and ends nothing else.
 func handle(log hclog.Logger, r *frame.Request, f func(*frame.Request) error) {
-	r.Go(func() {
-		if err := guarded(log, r, f); err != nil {
+	newHandler(log, f).handle(r)
+}
+
+// handler runs one function for many requests, each on a goroutine of its own. It is made once, so that a request costs
+// no closure.
+type handler struct {
+	log hclog.Logger
+	f   func(*frame.Request) error
+	run func(*frame.Request)
+}
+
+func newHandler(log hclog.Logger, f func(*frame.Request) error) *handler {
+	h := &handler{log: log, f: f}
+	h.run = func(r *frame.Request) {
+		if err := guarded(h.log, r, h.f); err != nil {
 			reply(r, nil, nil, err)
 		}
-	})
+	}
+	return h
 }
+
+func (h *handler) handle(r *frame.Request) { r.Go(h.run) }
 
 func guarded(log hclog.Logger, r *frame.Request, f func(*frame.Request) error) (err error) {
 	defer func() {

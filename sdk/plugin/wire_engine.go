@@ -134,7 +134,8 @@ func appendInvoke(b []byte, c *engine.Call, timeout time.Time) []byte {
 	return putTail(b, 15, len(c.Args))
 }
 
-func parseInvoke(b []byte) (c *engine.Call, timeout time.Time, err error) {
+// parseInvoke reads what appendInvoke wrote. The arguments point into b; the names are taken from known where it is given.
+func parseInvoke(b []byte, known *names) (c *engine.Call, timeout time.Time, err error) {
 	c = &engine.Call{}
 	f := fields{b: b}
 	for f.next() {
@@ -144,13 +145,13 @@ func parseInvoke(b []byte) (c *engine.Call, timeout time.Time, err error) {
 		case 2:
 			f.id(&c.Root)
 		case 3:
-			c.Module = f.text()
+			c.Module = known.get(f.p)
 		case 4:
-			c.Scope = f.text()
+			c.Scope = known.get(f.p)
 		case 5:
 			c.Run = f.bool()
 		case 6:
-			c.Function = f.text()
+			c.Function = known.get(f.p)
 		case 7:
 			c.Argv = append(c.Argv, f.text())
 		case 8:

@@ -81,7 +81,7 @@ func TestWireIsProtobuf(t *testing.T) {
 			engine.ModuleInfo{Kind: 2, Functions: []string{"f"}, Memory: 3, CacheHit: true},
 		},
 		{putUint(putInt(putUint(nil, 1, 1), 2, 2), 3, 3), &pluginv1.ModuleRead{Source: 1, Offset: 2, Max: 3}, read(parseModuleRead), moduleRead{1, 2, 3}},
-		{invoke, pinvoke, func(b []byte) (any, error) { c, _, err := parseInvoke(b); return c, err }, c},
+		{invoke, pinvoke, func(b []byte) (any, error) { c, _, err := parseInvoke(b, nil); return c, err }, c},
 		{pair(appendResult(nil, r), r.Value), &pluginv1.Result{
 			HasValue: true, ExitCode: r.ExitCode, Frontier: r.Frontier, Value: r.Value,
 			Writes: []*pluginv1.KeyVersion{{Key: []byte("a"), Version: 1}, {Version: 2}},
@@ -104,7 +104,7 @@ func TestWireIsProtobuf(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			c, _, err := parseInvoke(a.data)
+			c, _, err := parseInvoke(a.data, nil)
 			return c, err
 		}, c},
 		{
@@ -223,7 +223,7 @@ func FuzzParsers(f *testing.F) {
 	f.Add(appendUpdate(nil, &engine.CacheUpdate{Key: []byte("k"), Value: engine.Value{Version: 1}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var m pluginv1.Invoke
-		call, _, err := parseInvoke(b)
+		call, _, err := parseInvoke(b, nil)
 		if err == nil && proto.Unmarshal(b, &m) == nil && string(m.Args) != string(call.Args) && len(b) < 1<<10 {
 			t.Fatalf("arguments %q and %q", m.Args, call.Args)
 		}
@@ -258,7 +258,7 @@ func BenchmarkInvokeWire(b *testing.B) {
 	b.Run("ours/read", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, _, err := parseInvoke(body); err != nil {
+			if _, _, err := parseInvoke(body, newNames()); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -146,7 +146,7 @@ func serve(ctx context.Context, nc net.Conn, s transport.Session, o *Options) {
 // handle runs on the goroutine that reads.
 func (c *client) handle(r *frame.Request) {
 	c.handlers.Add(1)
-	r.Go(func() {
+	r.Go(func(*frame.Request) {
 		defer c.handlers.Done()
 		<-c.ready
 		b := own(&r.Frame)
