@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,8 @@ import (
 // Its rows: calls/s of the border, its ratio to the bare multiplexer's and to gRPC's, the ratios of the median times of
 // one call, and those of the processor time that both processes spend on one, which tell most on a busy machine.
 func BenchmarkBorder(b *testing.B) {
+	floor := make([]byte, heapFloorBytes) // as the daemon and every plugin have it
+	defer runtime.KeepAlive(floor)
 	kinds := []string{"bare", "border", "stream", "grpc"}
 	peers := map[string]benchPeer{}
 	for _, k := range kinds {

@@ -48,10 +48,11 @@ func (e *fakeEngine) Prepare(ctx context.Context, m engine.Module, open func() (
 }
 
 func (e *fakeEngine) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, error) {
+	if c.Function == "echo" { // what benchmarks call
+		return &engine.Result{Value: c.Args, HasValue: true}, nil
+	}
 	o := &engine.Origin{Call: c.ID, Root: c.Root, Module: c.Module, Scope: c.Scope, Deadline: c.Deadline, Depth: c.Depth}
 	switch c.Function {
-	case "echo":
-		return &engine.Result{Value: c.Args, HasValue: true}, nil
 	case "load":
 		v, err := e.cfg.Border.Load(ctx, o, c.Args, false)
 		if err != nil {
