@@ -357,6 +357,8 @@ func (k *key) satisfies(v any) *mistake {
 			}
 		case "address":
 			m = address(v.(string))
+		case "listen", "connect":
+			m = endpoints(v.([]string), c.name == "listen")
 		case "sha256":
 			if s := v.(string); s != "" {
 				if b, err := hex.DecodeString(s); err != nil || len(b) != 32 {

@@ -409,7 +409,7 @@ func TestSchema(t *testing.T) {
 			}
 			for _, ch := range c.checks {
 				switch ch.name {
-				case "min", "max", "oneof", "name", "address", "sha256", "path":
+				case "min", "max", "oneof", "name", "address", "sha256", "path", "listen", "connect":
 				default:
 					t.Errorf("%s: unknown check %q", p, ch.name)
 				}

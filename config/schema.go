@@ -13,6 +13,7 @@ type Config struct {
 	Version int `key:"version" default:"1" doc:"Version of the file's format. Older versions are migrated while loading; a newer one is refused."`
 
 	Node    Node    `key:"node" doc:"The daemon itself: its name, folders and socket."`
+	Fabric  Fabric  `key:"fabric" doc:"The message fabric (Zenoh 1.x): how daemons reach each other, and how clients reach them. Where nothing is configured the daemon listens on node.socket alone."`
 	Log     Log     `key:"log" doc:"What the daemon logs, to standard error."`
 	Metrics Metrics `key:"metrics" doc:"Figures for Prometheus."`
 
@@ -35,6 +36,64 @@ type Node struct {
 	SocketMode      Mode     `key:"socket_mode" default:"0660" check:"max=0777" doc:"Permissions of the socket, in octal: who may talk to the daemon."`
 	SocketGroup     string   `key:"socket_group" doc:"Group that owns the socket. The daemon's own where none is given."`
 	ShutdownTimeout Duration `key:"shutdown_timeout" default:"30s" check:"min=1s,max=1h" doc:"How long stopping may take in all, calls in flight included, before what is left is ended."`
+}
+
+// Modes of the fabric.
+const (
+	ModeMesh   = "mesh"
+	ModeClient = "client"
+)
+
+// Who may administer the cluster over links that are no unix socket.
+const (
+	AdminDeny          = "deny"
+	AdminAuthenticated = "authenticated"
+	AdminAllow         = "allow"
+)
+
+// Fabric is the message fabric.
+type Fabric struct {
+	Mode            string         `key:"mode" default:"mesh" check:"oneof=mesh|client" doc:"mesh: daemons are Zenoh peers with links to each other, and data goes straight from one to the other. client: the daemon is a client of the Zenoh routers (zenohd) in fabric.connect, which relay between all daemons; it then listens on node.socket alone."`
+	Listen          []string       `key:"listen" default:"" check:"listen" doc:"Endpoints on which other daemons, and clients where the role routing is on, reach this daemon: tcp/HOST:PORT, tls/HOST:PORT or unixsock-stream/PATH. Without users or tls whoever reaches one can be a member of the cluster."`
+	ListenClients   []string       `key:"listen_clients" default:"" check:"listen" doc:"Endpoints for clients only: whoever comes by one is held to what clients may do. The role routing must be on."`
+	Connect         []string       `key:"connect" default:"" check:"connect" doc:"Endpoints of other daemons, or of zenohd, to link to; those that are not there yet are tried until they are. In a mesh one that is there suffices: it tells of the others (fabric.scouting.gossip)."`
+	Implementation  string         `key:"implementation" default:"go" check:"oneof=go|zenohc" doc:"What speaks Zenoh: essad itself, or the official library libzenohc in a program that was built with the tag zenohc."`
+	User            string         `key:"user" doc:"Name under which this daemon links to those that ask for one. Its password is the first line of fabric.password_file, or the variable ESSA_PASSWORD."`
+	PasswordFile    string         `key:"password_file" check:"path" doc:"File with the password of fabric.user."`
+	UsersFile       string         `key:"users_file" check:"path" doc:"File with those who may link to this daemon other than by node.socket, a line USER:PASSWORD for each. Where none is given nobody is asked."`
+	Admin           string         `key:"admin" default:"deny" check:"oneof=deny|authenticated|allow" doc:"Whether clients that come by another way than node.socket may administer the cluster: deploy, upload modules, read logs and status, export and import all records. authenticated: those that proved who they are, by a password or a certificate."`
+	Lease           Duration       `key:"lease" default:"3s" check:"min=200ms,max=5m" doc:"A daemon or client that is silent for so long is lost. Signs of life are sent at a quarter of it. A process that ends while its machine lives is noticed at once."`
+	ConnectTimeout  Duration       `key:"connect_timeout" default:"5s" check:"min=100ms,max=5m" doc:"How long one attempt to link may take, by either side."`
+	Queue           ByteSize       `key:"queue" default:"4MiB" check:"min=64KiB,max=1GiB" doc:"Bytes waiting to be sent on one link. Beyond it, what may be lost is lost, and what may not makes its sender wait."`
+	MaxMessage      ByteSize       `key:"max_message" default:"80MiB" check:"min=1MiB,max=1GiB" doc:"Largest message that is received; a link that brings a larger one loses it."`
+	MaxSessions     int            `key:"max_sessions" default:"4096" check:"min=1,max=1048576" doc:"Links to daemons and clients at once; others are refused."`
+	MaxPending      int            `key:"max_pending" default:"128" check:"min=1,max=65536" doc:"Links that are being made by others at once, so that who never ends a handshake cannot keep out the rest."`
+	MaxDeclarations int            `key:"max_declarations" default:"4096" check:"min=16,max=1048576" doc:"Subscriptions, queryables and tokens of one link at once; one that declares more is cut off."`
+	Retry           FabricRetry    `key:"retry" doc:"Links that were lost, or are not there yet, are dialled again."`
+	TLS             FabricTLS      `key:"tls" doc:"Certificates for the endpoints that begin with tls/."`
+	Scouting        FabricScouting `key:"scouting" doc:"How daemons of a mesh find each other besides fabric.connect."`
+}
+
+// FabricRetry is the back-off of dialling.
+type FabricRetry struct {
+	First Duration `key:"first" default:"200ms" check:"min=10ms,max=1m" doc:"Time before the second attempt; it doubles with each one after."`
+	Max   Duration `key:"max" default:"2s" check:"min=10ms,max=1h" doc:"Longest time between two attempts."`
+}
+
+// FabricTLS names certificates.
+type FabricTLS struct {
+	Certificate string `key:"certificate" check:"path" doc:"PEM file with this daemon's certificate and those between it and the authority. Needed to listen, and to link to who wants to see one."`
+	Key         string `key:"key" check:"path" doc:"PEM file with the certificate's private key."`
+	CA          string `key:"ca" check:"path" doc:"PEM file with the authorities whose certificates are believed. The system's, for servers, where none is given."`
+	Mutual      bool   `key:"mutual" default:"true" doc:"Whether who links to this daemon must show a certificate of an authority in fabric.tls.ca."`
+	VerifyName  bool   `key:"verify_name" default:"true" doc:"Whether a daemon that is dialled must have the host's name in its certificate."`
+}
+
+// FabricScouting says how daemons find each other.
+type FabricScouting struct {
+	Gossip           bool   `key:"gossip" default:"true" doc:"Daemons tell each other of those they are linked to, and link to all of them."`
+	Multicast        bool   `key:"multicast" default:"false" doc:"Look for other daemons, and answer who looks, on the local network."`
+	MulticastAddress string `key:"multicast_address" default:"224.0.0.224:7446" check:"address" doc:"Group and port of that search; Zenoh's own unless given."`
 }
 
 // Log says what is logged.

@@ -127,6 +127,7 @@ func (c *Config) problems() []problem {
 		add("", nil, "Add one or more of the blocks routing {}, kvs {}, scheduler {} and executor {}.", "no role is on")
 	}
 	c.nodeProblems(add)
+	c.fabricProblems(add)
 	if c.KVS != nil {
 		c.kvsProblems(add)
 	}
@@ -142,8 +143,8 @@ func (c *Config) problems() []problem {
 
 type adder func(path string, with []string, help, format string, args ...any)
 
-// maxSocketPath is what Linux allows for the path of a unix socket.
-const maxSocketPath = 107
+// maxSocketPath is what every system allows for the path of a unix socket.
+const maxSocketPath = 103
 
 func (c *Config) nodeProblems(add adder) {
 	n := c.Node
@@ -159,7 +160,7 @@ func (c *Config) nodeProblems(add adder) {
 	}
 	if len(n.Socket) > maxSocketPath {
 		add("node.socket", []string{"node.runtime_dir"}, "Use a shorter path.",
-			"node.socket is %d bytes long and the system allows %d", len(n.Socket), maxSocketPath)
+			"node.socket is %d bytes long, and %d are allowed", len(n.Socket), maxSocketPath)
 	}
 }
 

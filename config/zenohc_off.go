@@ -1,0 +1,6 @@
+//go:build !zenohc
+
+package config
+
+// zenohcBuilt tells whether this program can use libzenohc.
+const zenohcBuilt = false
