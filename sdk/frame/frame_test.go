@@ -10,7 +10,6 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -374,7 +373,7 @@ func TestLimitsOfThePeer(t *testing.T) {
 
 func TestContexts(t *testing.T) {
 	o := options()
-	handled := make(chan error, 1)
+	handled, answer := make(chan error, 1), make(chan struct{})
 	o.Handle = func(r *Request) {
 		go func() {
 			if r.Type == typeEcho {
@@ -383,36 +382,54 @@ func TestContexts(t *testing.T) {
 			ctx, cancel := context.WithCancel(r.Context()) // attaches without a goroutine
 			defer cancel()
 			<-ctx.Done()
-			err := r.Context().Err()
+			handled <- r.Context().Err()
+			<-answer
 			_ = r.Reply(r.Type, nil, nil)
-			handled <- err
 		}()
 	}
 	a, b := pair(t, options(), o)
-	if _, err := a.Call(context.Background(), typeEcho, nil, nil); err != nil {
-		t.Fatal(err)
+	waiting := func(ctx context.Context, typ uint8) chan error {
+		returned := make(chan error, 1)
+		go func() {
+			_, err := a.Call(ctx, typ, nil, nil)
+			returned <- err
+		}()
+		for b.Handling() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		return returned
 	}
+	returned := waiting(context.Background(), typeEcho)
 	if err := <-handled; err != context.DeadlineExceeded {
 		t.Errorf("a deadline: %v", err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	time.AfterFunc(10*time.Millisecond, cancel)
-	// The reply to the cancellation may come before the caller has looked at its context.
-	if _, err := a.Call(ctx, typeWait, nil, nil); err != nil && (!errors.Is(err, context.Canceled) || errors.Is(err, ErrNotSent)) {
-		t.Errorf("%v", err)
+	answer <- struct{}{}
+	if err := <-returned; err != nil {
+		t.Fatal(err)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	returned = waiting(ctx, typeWait)
+	cancel()
 	if err := <-handled; err != context.Canceled {
 		t.Errorf("a cancellation: %v", err)
 	}
+	if err := <-returned; !errors.Is(err, context.Canceled) || errors.Is(err, ErrNotSent) {
+		t.Errorf("%v", err)
+	}
+	answer <- struct{}{}
 	if _, err := a.Call(ctx, typeWait, nil, nil); !errors.Is(err, context.Canceled) || !errors.Is(err, ErrNotSent) {
 		t.Errorf("cancelled before: %v", err)
 	}
-	go func() { _, _ = a.Call(context.Background(), typeWait, nil, nil) }()
-	for b.Handling() == 0 {
+	for b.Handling() != 0 {
 		time.Sleep(time.Millisecond)
 	}
+	returned = waiting(context.Background(), typeWait)
 	a.Close()
 	<-handled // the connection's end is the end of the request's context
+	if err := <-returned; !errors.Is(err, ErrEnded) {
+		t.Errorf("closed: %v", err)
+	}
+	close(answer)
 }
 
 func TestRequestContext(t *testing.T) {
@@ -485,42 +502,54 @@ func TestEnd(t *testing.T) {
 // TestPeerThatDoesNotRead: senders wait for room no longer than their contexts, and not at all when the connection ends.
 func TestPeerThatDoesNotRead(t *testing.T) {
 	c, r := dialRawLimits(t)
-	var wg sync.WaitGroup
-	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	writes := make(chan error, 1)
+	go func() { // more than the socket takes: this one writes until the end
+		_, err := c.Call(context.Background(), typeEcho, nil, make([]byte, 8<<20))
+		writes <- err
+	}()
+	for c.Unanswered() == 0 || !stuckWriting(c) {
+		time.Sleep(time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
-	var waited, ended atomic.Int32
+	var wg sync.WaitGroup
 	body := make([]byte, 8<<10)
-	for range 400 { // 3.2 MiB: more than socket and buffer take
+	for range 400 { // 3.2 MiB: more than the buffer takes
 		wg.Go(func() {
-			if _, err := c.Call(ctx, typeEcho, nil, body); errors.Is(err, context.DeadlineExceeded) {
-				waited.Add(1)
+			if _, err := c.Call(ctx, typeEcho, nil, body); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("one that waits: %v", err)
 			}
 		})
 	}
-	forever := make(chan struct{})
-	go func() {
-		defer close(forever)
-		for range 8 {
-			if _, err := c.Call(context.Background(), typeEcho, nil, make([]byte, 1<<20)); errors.Is(err, ErrEnded) {
-				ended.Add(1)
-			}
-		}
-	}()
-	stuck := make(chan struct{})
-	go func() { wg.Wait(); close(stuck) }()
+	wg.Wait()
 	select {
-	case <-stuck: // then one of the others writes, and waits for ever
-	case <-time.After(time.Second): // one of these writes, and waits until the end
+	case err := <-writes:
+		t.Errorf("the one who writes came back, although nobody reads: %v", err)
+	default:
 	}
-	if n := waited.Load(); n < 390 {
-		t.Errorf("%d of 400 gave up", n)
+	before := c.Unanswered()
+	for range 8 { // these find no room, or wait for their reply
+		wg.Go(func() {
+			if _, err := c.Call(context.Background(), typeEcho, nil, make([]byte, 1<<20)); !errors.Is(err, ErrEnded) {
+				t.Errorf("one that waits for ever: %v", err)
+			}
+		})
+	}
+	for c.Unanswered() < before+8 {
+		time.Sleep(time.Millisecond)
 	}
 	r.Close()
-	<-stuck
-	<-forever
-	if ended.Load() != 8 {
-		t.Errorf("%d of 8 ended", ended.Load())
+	if err := <-writes; !errors.Is(err, ErrEnded) {
+		t.Errorf("the one who writes: %v", err)
 	}
+	wg.Wait()
+}
+
+// stuckWriting reports whether a batch is being written while nothing waits behind it.
+func stuckWriting(c *Conn) bool {
+	c.w.mu.Lock()
+	defer c.w.mu.Unlock()
+	return c.w.writing && len(c.w.next.buf) == 0
 }
 
 func dialRawLimits(t testing.TB) (*Conn, net.Conn) {
