@@ -45,9 +45,10 @@ type Message struct {
 	Decl Declaration // Declare
 	Body Body        // Push: Put or Del. Request: Query. Response: Put or Del (inside a Reply), or Err
 
-	OAMID   uint16 // OAM
-	OAMBody []byte // OAM with ENC = ZBuf
-	OAMInt  uint64 // OAM with ENC = Z64
+	OAMID     uint16 // OAM
+	OAMBody   []byte // OAM with ENC = ZBuf; nil means another ENC
+	OAMHasInt bool   // OAM with ENC = Z64
+	OAMInt    uint64
 
 	// Timestamp is the message's own (extension 0x42), not its body's.
 	Timestamp Timestamp
@@ -55,11 +56,14 @@ type Message struct {
 	Stack []byte
 }
 
+// MaxSuffix is how long the suffix of a key may be, in bytes.
+const MaxSuffix = 0xffff
+
 // WireExpr is a key as it travels: a declared prefix and a suffix.
 type WireExpr struct {
 	Scope  uint16 // 0: the suffix is the whole key
-	Sender bool   // Scope is an id that the message's sender declared, not its receiver
-	Suffix string
+	Sender bool   // Scope is an id that the message's sender declared, not its receiver; false where Scope is 0
+	Suffix string // UTF-8, at most MaxSuffix bytes
 }
 
 // DeclKind is what a Declare declares, by its id on the wire.
@@ -153,7 +157,7 @@ type Body struct {
 	Timestamp  Timestamp // Put, Del; zero means none
 	Encoding   Encoding  // Put, Err, Query with a payload
 	Payload    []byte    // Put, Err, Query. A Query without a payload has HasPayload false
-	HasPayload bool      // Query: the value extension is there
+	HasPayload bool      // Query only: the value extension is there
 	Attachment []byte    // Put, Del, Query; nil means none, empty is an attachment
 	Source     SourceInfo
 
@@ -161,7 +165,7 @@ type Body struct {
 	Consolidation Consolidation // Query, Reply
 
 	// Unknown are the extensions this package does not know, as chain elements with their headers, kept because a router
-	// must forward them.
+	// must forward them. Whether a header says that another one follows does not count. Those of a Reply are in Raw only.
 	Unknown []byte
 	// Raw is the whole body as it was received (for a Response from the Reply or Err header on). Encoding writes it
 	// instead of the fields where it is not nil; a router forwards by it, and who changes a field sets it to nil.
@@ -230,6 +234,22 @@ const (
 	Peer   WhatAmI = 1
 	Client WhatAmI = 2
 )
+
+// Mask is the bit of w in the set that a Scout asks for; a link state holds it, too.
+func (w WhatAmI) Mask() uint8 { return 1 << w }
+
+// String returns "router", "peer" or "client".
+func (w WhatAmI) String() string {
+	switch w {
+	case Router:
+		return "router"
+	case Peer:
+		return "peer"
+	case Client:
+		return "client"
+	}
+	return "invalid"
+}
 
 // ID is a Zenoh id: 1 to 16 bytes in little-endian order without zeros at the end. The zero value is no id.
 type ID [16]byte
