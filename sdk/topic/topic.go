@@ -33,6 +33,7 @@ const (
 	alive     = "alive"
 	run       = "run"
 	admin     = "admin"
+	ping      = "ping"
 )
 
 func (n Names) essa(chunks ...string) string { return n.Essa + "/" + strings.Join(chunks, "/") }
@@ -121,6 +122,9 @@ func (n Names) ParseAlive(key string) (role, node string, err error) {
 	node, err = Decode(c[1])
 	return role, node, err
 }
+
+// Ping is where a daemon sends back what it is sent.
+func (n Names) Ping(node string) string { return n.essa(ping, wild(node)) }
 
 // RunOut is where the output of a run is published.
 func (n Names) RunOut(id string) string { return n.essa(run, wild(id), "out") }

@@ -110,6 +110,7 @@ func TestNames(t *testing.T) {
 		n.Nested("*"):                         "essa/executor/*/nested",
 		n.Alive("kvs", "n1"):                  "essa/alive/kvs/n1",
 		n.Alive("*", "*"):                     "essa/alive/*/*",
+		n.Ping("n1"):                          "essa/ping/n1",
 		n.RunOut("id"):                        "essa/run/id/out",
 		n.RunIn("id"):                         "essa/run/id/in",
 		n.Admin("scheduler", "deploy"):        "essa/admin/scheduler/deploy",
@@ -189,7 +190,6 @@ func TestParse(t *testing.T) {
 }
 
 func TestClientPolicy(t *testing.T) {
-	allow := Default.ClientPolicy()
 	n := Default
 	for _, x := range []struct {
 		op      transport.Op
@@ -239,14 +239,60 @@ func TestClientPolicy(t *testing.T) {
 		{transport.OpLiveliness, n.Alive("*", "*"), true},
 		{transport.OpLiveliness, "**", false},
 		{transport.OpLiveliness, "mine/*", true},
+		{transport.OpGet, n.Ping("*"), true},
+		{transport.OpGet, n.Ping("n1"), true},
+		{transport.OpQueryable, n.Ping("n1"), false},
 	} {
-		err := allow(x.op, x.key)
+		err := n.ClientPolicy(Operator)(x.op, x.key)
 		if x.allowed != (err == nil) {
 			t.Errorf("%v %q: %v", x.op, x.key, err)
 		}
 		if err != nil && (status.Of(err) != status.Denied || !strings.Contains(err.Error(), x.key)) {
 			t.Errorf("%v %q: the refusal is %v", x.op, x.key, err)
 		}
+	}
+}
+
+// What each trust adds, and that none may answer for the cluster or speak in its name.
+func TestTrust(t *testing.T) {
+	n := Default
+	for _, x := range []struct {
+		op    transport.Op
+		key   string
+		least Trust
+	}{
+		{transport.OpGet, n.Call("shop", "total", ""), User},
+		{transport.OpGet, n.Ping("n1"), User},
+		{transport.OpLiveliness, n.Alive("*", "*"), User},
+		{transport.OpSubscribe, n.RunOut("r"), User},
+		{transport.OpGet, n.Admin("kvs", "export"), Operator},
+		{transport.OpGet, n.Admin("kvs", "import"), Operator},
+		{transport.OpGet, n.Admin("node", "status"), Operator},
+		{transport.OpSubscribe, n.Log("shop"), Operator},
+		{transport.OpSubscribe, n.RunOut("*"), Observer},
+		{transport.OpSubscribe, "**", Observer},
+		{transport.OpSubscribe, n.Caches("x"), Observer},
+		{transport.OpLiveliness, "**", Observer},
+		{transport.OpQueryable, n.Calls(), Observer + 1},
+		{transport.OpQueryable, n.Admin("node", "status"), Observer + 1},
+		{transport.OpPut, n.ExecutorReport("x"), Observer + 1},
+		{transport.OpPut, n.Log("shop"), Observer + 1},
+		{transport.OpToken, n.Alive("kvs", "n1"), Observer + 1},
+		{transport.OpGet, n.AnyRequest(), Observer + 1},
+		{transport.OpGet, n.RunFunction("x", "m", "f", ""), Observer + 1},
+	} {
+		for trust := User; trust <= Observer; trust++ {
+			err := n.ClientPolicy(trust)(x.op, x.key)
+			if (err == nil) != (trust >= x.least) {
+				t.Errorf("trust %d: %v %q: %v", trust, x.op, x.key, err)
+			}
+			if err != nil && status.Of(err) != status.Denied {
+				t.Errorf("trust %d: %v %q: the refusal is %v", trust, x.op, x.key, err)
+			}
+		}
+	}
+	if err := n.ClientPolicy(User)(transport.OpGet, n.Admin("scheduler", "deploy")); !strings.Contains(err.Error(), "fabric.admin") {
+		t.Errorf("the refusal does not say what to do: %v", err)
 	}
 }
 
@@ -258,7 +304,7 @@ func BenchmarkCall(b *testing.B) {
 }
 
 func BenchmarkClientPolicy(b *testing.B) {
-	allow := Default.ClientPolicy()
+	allow := Default.ClientPolicy(User)
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := allow(transport.OpGet, "essa/call/shop/total/-"); err != nil {

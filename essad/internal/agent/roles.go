@@ -210,7 +210,7 @@ func (a *Agent) startSocket(ctx context.Context) error {
 	sctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
 	go func() {
-		done <- local.Serve(sctx, ln, func() transport.Session { return a.bus.Open() }, local.Options{Allow: topic.Default.ClientPolicy()})
+		done <- local.Serve(sctx, ln, func() transport.Session { return a.bus.Open() }, local.Options{Allow: topic.Default.ClientPolicy(topic.Observer)})
 	}()
 	a.stack = slices.Insert(a.stack, a.socket, running{"socket", func(ctx context.Context) error {
 		cancel()

@@ -156,7 +156,7 @@ func BenchmarkRolesSocket(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func(ln net.Listener) {
-		done <- local.Serve(ctx, ln, func() transport.Session { return bus.Open() }, local.Options{Allow: topic.Default.ClientPolicy()})
+		done <- local.Serve(ctx, ln, func() transport.Session { return bus.Open() }, local.Options{Allow: topic.Default.ClientPolicy(topic.Operator)})
 	}(ln)
 	b.Cleanup(func() { cancel(); <-done })
 	s, err := local.Dial(ctx, path)

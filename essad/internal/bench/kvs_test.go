@@ -25,7 +25,7 @@ func BenchmarkPutSocket(b *testing.B) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- local.Serve(ctx, ln, func() transport.Session { return bus.Open() }, local.Options{Allow: topic.Default.ClientPolicy()})
+		done <- local.Serve(ctx, ln, func() transport.Session { return bus.Open() }, local.Options{Allow: topic.Default.ClientPolicy(topic.Operator)})
 	}()
 	b.Cleanup(func() { cancel(); <-done })
 	s, err := local.Dial(ctx, path)

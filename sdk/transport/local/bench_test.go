@@ -25,7 +25,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 			spread(b, callers, func() error { return m.call(payload) })
 		})
 		b.Run(fmt.Sprintf("session/%d", callers), func(b *testing.B) {
-			d := startDaemon(b, Options{Allow: topic.Default.ClientPolicy()})
+			d := startDaemon(b, Options{Allow: topic.Default.ClientPolicy(topic.Operator)})
 			inside := d.bus.Open()
 			defer inside.Close()
 			if _, err := inside.Queryable("essa/call/**", transport.QueryableOptions{Complete: true, Inline: true},

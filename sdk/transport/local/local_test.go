@@ -106,7 +106,7 @@ func TestBetweenDaemonAndClient(t *testing.T) {
 
 func TestPolicy(t *testing.T) {
 	stats := new(Stats)
-	d := startDaemon(t, Options{Allow: topic.Default.ClientPolicy(), Stats: stats})
+	d := startDaemon(t, Options{Allow: topic.Default.ClientPolicy(topic.Operator), Stats: stats})
 	inside := d.bus.Open()
 	defer inside.Close()
 	if _, err := inside.Queryable("**", transport.QueryableOptions{Complete: true}, func(q transport.Query) {
@@ -300,7 +300,7 @@ func TestListenRace(t *testing.T) {
 
 // A client that sends rubbish loses its connection, and nobody else anything.
 func TestRubbish(t *testing.T) {
-	d := startDaemon(t, Options{Allow: topic.Default.ClientPolicy()})
+	d := startDaemon(t, Options{Allow: topic.Default.ClientPolicy(topic.Operator)})
 	other := d.dial(t)
 	ctx := context.Background()
 	for typ := range uint8(typeFailed - typeOpen + 1) {

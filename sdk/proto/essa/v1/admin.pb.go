@@ -1493,6 +1493,7 @@ type NodeStatus struct {
 	Executor        *ExecutorInfo          `protobuf:"bytes,7,opt,name=executor,proto3" json:"executor,omitempty"`
 	Scheduler       *SchedulerStatus       `protobuf:"bytes,8,opt,name=scheduler,proto3" json:"scheduler,omitempty"`
 	Pid             int32                  `protobuf:"varint,9,opt,name=pid,proto3" json:"pid,omitempty"`
+	Fabric          *FabricStatus          `protobuf:"bytes,10,opt,name=fabric,proto3" json:"fabric,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1590,6 +1591,283 @@ func (x *NodeStatus) GetPid() int32 {
 	return 0
 }
 
+func (x *NodeStatus) GetFabric() *FabricStatus {
+	if x != nil {
+		return x.Fabric
+	}
+	return nil
+}
+
+// FabricStatus is what a daemon's node of the fabric is and whom it is linked to.
+type FabricStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`     // Zenoh id
+	Mode          string                 `protobuf:"bytes,2,opt,name=mode,proto3" json:"mode,omitempty"` // mesh or client
+	Listen        []string               `protobuf:"bytes,3,rep,name=listen,proto3" json:"listen,omitempty"`
+	Links         []*LinkStatus          `protobuf:"bytes,4,rep,name=links,proto3" json:"links,omitempty"`      // to daemons and routers, and of clients
+	Refused       uint64                 `protobuf:"varint,5,opt,name=refused,proto3" json:"refused,omitempty"` // what clients asked for and may not do
+	Dropped       uint64                 `protobuf:"varint,6,opt,name=dropped,proto3" json:"dropped,omitempty"` // messages and samples that a full queue lost
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FabricStatus) Reset() {
+	*x = FabricStatus{}
+	mi := &file_essa_v1_admin_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FabricStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FabricStatus) ProtoMessage() {}
+
+func (x *FabricStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_essa_v1_admin_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FabricStatus.ProtoReflect.Descriptor instead.
+func (*FabricStatus) Descriptor() ([]byte, []int) {
+	return file_essa_v1_admin_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *FabricStatus) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *FabricStatus) GetMode() string {
+	if x != nil {
+		return x.Mode
+	}
+	return ""
+}
+
+func (x *FabricStatus) GetListen() []string {
+	if x != nil {
+		return x.Listen
+	}
+	return nil
+}
+
+func (x *FabricStatus) GetLinks() []*LinkStatus {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
+func (x *FabricStatus) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *FabricStatus) GetDropped() uint64 {
+	if x != nil {
+		return x.Dropped
+	}
+	return 0
+}
+
+type LinkStatus struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`                           // Zenoh id of the other one
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`                       // peer, client or router
+	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`                       // name, where it is a daemon that answered
+	Remote        string                 `protobuf:"bytes,4,opt,name=remote,proto3" json:"remote,omitempty"`                   // locator
+	Dialled       bool                   `protobuf:"varint,5,opt,name=dialled,proto3" json:"dialled,omitempty"`                // by this side
+	User          string                 `protobuf:"bytes,6,opt,name=user,proto3" json:"user,omitempty"`                       // who it has proved to be
+	RttNano       int64                  `protobuf:"varint,7,opt,name=rtt_nano,json=rttNano,proto3" json:"rtt_nano,omitempty"` // of a query to it, 0 where it did not answer
+	BytesIn       uint64                 `protobuf:"varint,8,opt,name=bytes_in,json=bytesIn,proto3" json:"bytes_in,omitempty"`
+	BytesOut      uint64                 `protobuf:"varint,9,opt,name=bytes_out,json=bytesOut,proto3" json:"bytes_out,omitempty"`
+	MessagesIn    uint64                 `protobuf:"varint,10,opt,name=messages_in,json=messagesIn,proto3" json:"messages_in,omitempty"`
+	MessagesOut   uint64                 `protobuf:"varint,11,opt,name=messages_out,json=messagesOut,proto3" json:"messages_out,omitempty"`
+	Dropped       uint64                 `protobuf:"varint,12,opt,name=dropped,proto3" json:"dropped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LinkStatus) Reset() {
+	*x = LinkStatus{}
+	mi := &file_essa_v1_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinkStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinkStatus) ProtoMessage() {}
+
+func (x *LinkStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_essa_v1_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinkStatus.ProtoReflect.Descriptor instead.
+func (*LinkStatus) Descriptor() ([]byte, []int) {
+	return file_essa_v1_admin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *LinkStatus) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *LinkStatus) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *LinkStatus) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *LinkStatus) GetRemote() string {
+	if x != nil {
+		return x.Remote
+	}
+	return ""
+}
+
+func (x *LinkStatus) GetDialled() bool {
+	if x != nil {
+		return x.Dialled
+	}
+	return false
+}
+
+func (x *LinkStatus) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *LinkStatus) GetRttNano() int64 {
+	if x != nil {
+		return x.RttNano
+	}
+	return 0
+}
+
+func (x *LinkStatus) GetBytesIn() uint64 {
+	if x != nil {
+		return x.BytesIn
+	}
+	return 0
+}
+
+func (x *LinkStatus) GetBytesOut() uint64 {
+	if x != nil {
+		return x.BytesOut
+	}
+	return 0
+}
+
+func (x *LinkStatus) GetMessagesIn() uint64 {
+	if x != nil {
+		return x.MessagesIn
+	}
+	return 0
+}
+
+func (x *LinkStatus) GetMessagesOut() uint64 {
+	if x != nil {
+		return x.MessagesOut
+	}
+	return 0
+}
+
+func (x *LinkStatus) GetDropped() uint64 {
+	if x != nil {
+		return x.Dropped
+	}
+	return 0
+}
+
+// Pong is the attachment of the answer to a ping, whose payload comes back as it is.
+type Pong struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"` // Zenoh id of its node of the fabric
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Pong) Reset() {
+	*x = Pong{}
+	mi := &file_essa_v1_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pong) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pong) ProtoMessage() {}
+
+func (x *Pong) ProtoReflect() protoreflect.Message {
+	mi := &file_essa_v1_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Pong.ProtoReflect.Descriptor instead.
+func (*Pong) Descriptor() ([]byte, []int) {
+	return file_essa_v1_admin_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Pong) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Pong) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
 type PluginStatus struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1605,7 +1883,7 @@ type PluginStatus struct {
 
 func (x *PluginStatus) Reset() {
 	*x = PluginStatus{}
-	mi := &file_essa_v1_admin_proto_msgTypes[25]
+	mi := &file_essa_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1617,7 +1895,7 @@ func (x *PluginStatus) String() string {
 func (*PluginStatus) ProtoMessage() {}
 
 func (x *PluginStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_essa_v1_admin_proto_msgTypes[25]
+	mi := &file_essa_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1630,7 +1908,7 @@ func (x *PluginStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PluginStatus.ProtoReflect.Descriptor instead.
 func (*PluginStatus) Descriptor() ([]byte, []int) {
-	return file_essa_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_essa_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PluginStatus) GetName() string {
@@ -1699,7 +1977,7 @@ type KVSStatus struct {
 
 func (x *KVSStatus) Reset() {
 	*x = KVSStatus{}
-	mi := &file_essa_v1_admin_proto_msgTypes[26]
+	mi := &file_essa_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1711,7 +1989,7 @@ func (x *KVSStatus) String() string {
 func (*KVSStatus) ProtoMessage() {}
 
 func (x *KVSStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_essa_v1_admin_proto_msgTypes[26]
+	mi := &file_essa_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1724,7 +2002,7 @@ func (x *KVSStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KVSStatus.ProtoReflect.Descriptor instead.
 func (*KVSStatus) Descriptor() ([]byte, []int) {
-	return file_essa_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_essa_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *KVSStatus) GetKeys() int64 {
@@ -1804,7 +2082,7 @@ type SchedulerStatus struct {
 
 func (x *SchedulerStatus) Reset() {
 	*x = SchedulerStatus{}
-	mi := &file_essa_v1_admin_proto_msgTypes[27]
+	mi := &file_essa_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1816,7 +2094,7 @@ func (x *SchedulerStatus) String() string {
 func (*SchedulerStatus) ProtoMessage() {}
 
 func (x *SchedulerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_essa_v1_admin_proto_msgTypes[27]
+	mi := &file_essa_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +2107,7 @@ func (x *SchedulerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchedulerStatus.ProtoReflect.Descriptor instead.
 func (*SchedulerStatus) Descriptor() ([]byte, []int) {
-	return file_essa_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_essa_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SchedulerStatus) GetInFlight() int32 {
@@ -1884,7 +2162,7 @@ type Members struct {
 
 func (x *Members) Reset() {
 	*x = Members{}
-	mi := &file_essa_v1_admin_proto_msgTypes[28]
+	mi := &file_essa_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +2174,7 @@ func (x *Members) String() string {
 func (*Members) ProtoMessage() {}
 
 func (x *Members) ProtoReflect() protoreflect.Message {
-	mi := &file_essa_v1_admin_proto_msgTypes[28]
+	mi := &file_essa_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +2187,7 @@ func (x *Members) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Members.ProtoReflect.Descriptor instead.
 func (*Members) Descriptor() ([]byte, []int) {
-	return file_essa_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_essa_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Members) GetMembers() []*Member {
@@ -1930,7 +2208,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_essa_v1_admin_proto_msgTypes[29]
+	mi := &file_essa_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1942,7 +2220,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_essa_v1_admin_proto_msgTypes[29]
+	mi := &file_essa_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1955,7 +2233,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_essa_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_essa_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Member) GetRole() string {
@@ -2094,7 +2372,7 @@ const file_essa_v1_admin_proto_rawDesc = "" +
 	"\bexecutor\x18\x06 \x01(\tR\bexecutor\"M\n" +
 	"\tLogsReply\x12,\n" +
 	"\arecords\x18\x01 \x03(\v2\x12.essa.v1.LogRecordR\arecords\x12\x12\n" +
-	"\x04lost\x18\x02 \x01(\x04R\x04lost\"\xd0\x02\n" +
+	"\x04lost\x18\x02 \x01(\x04R\x04lost\"\xff\x02\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
@@ -2105,7 +2383,35 @@ const file_essa_v1_admin_proto_rawDesc = "" +
 	"\x03kvs\x18\x06 \x01(\v2\x12.essa.v1.KVSStatusR\x03kvs\x121\n" +
 	"\bexecutor\x18\a \x01(\v2\x15.essa.v1.ExecutorInfoR\bexecutor\x126\n" +
 	"\tscheduler\x18\b \x01(\v2\x18.essa.v1.SchedulerStatusR\tscheduler\x12\x10\n" +
-	"\x03pid\x18\t \x01(\x05R\x03pid\"\xb3\x01\n" +
+	"\x03pid\x18\t \x01(\x05R\x03pid\x12-\n" +
+	"\x06fabric\x18\n" +
+	" \x01(\v2\x15.essa.v1.FabricStatusR\x06fabric\"\xa9\x01\n" +
+	"\fFabricStatus\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04mode\x18\x02 \x01(\tR\x04mode\x12\x16\n" +
+	"\x06listen\x18\x03 \x03(\tR\x06listen\x12)\n" +
+	"\x05links\x18\x04 \x03(\v2\x13.essa.v1.LinkStatusR\x05links\x12\x18\n" +
+	"\arefused\x18\x05 \x01(\x04R\arefused\x12\x18\n" +
+	"\adropped\x18\x06 \x01(\x04R\adropped\"\xbb\x02\n" +
+	"\n" +
+	"LinkStatus\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12\x16\n" +
+	"\x06remote\x18\x04 \x01(\tR\x06remote\x12\x18\n" +
+	"\adialled\x18\x05 \x01(\bR\adialled\x12\x12\n" +
+	"\x04user\x18\x06 \x01(\tR\x04user\x12\x19\n" +
+	"\brtt_nano\x18\a \x01(\x03R\arttNano\x12\x19\n" +
+	"\bbytes_in\x18\b \x01(\x04R\abytesIn\x12\x1b\n" +
+	"\tbytes_out\x18\t \x01(\x04R\bbytesOut\x12\x1f\n" +
+	"\vmessages_in\x18\n" +
+	" \x01(\x04R\n" +
+	"messagesIn\x12!\n" +
+	"\fmessages_out\x18\v \x01(\x04R\vmessagesOut\x12\x18\n" +
+	"\adropped\x18\f \x01(\x04R\adropped\"*\n" +
+	"\x04Pong\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\xb3\x01\n" +
 	"\fPluginStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
@@ -2154,7 +2460,7 @@ func file_essa_v1_admin_proto_rawDescGZIP() []byte {
 	return file_essa_v1_admin_proto_rawDescData
 }
 
-var file_essa_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_essa_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_essa_v1_admin_proto_goTypes = []any{
 	(*Manifest)(nil),         // 0: essa.v1.Manifest
 	(*Pointer)(nil),          // 1: essa.v1.Pointer
@@ -2181,17 +2487,20 @@ var file_essa_v1_admin_proto_goTypes = []any{
 	(*LogRecord)(nil),        // 22: essa.v1.LogRecord
 	(*LogsReply)(nil),        // 23: essa.v1.LogsReply
 	(*NodeStatus)(nil),       // 24: essa.v1.NodeStatus
-	(*PluginStatus)(nil),     // 25: essa.v1.PluginStatus
-	(*KVSStatus)(nil),        // 26: essa.v1.KVSStatus
-	(*SchedulerStatus)(nil),  // 27: essa.v1.SchedulerStatus
-	(*Members)(nil),          // 28: essa.v1.Members
-	(*Member)(nil),           // 29: essa.v1.Member
-	(*Limits)(nil),           // 30: essa.v1.Limits
-	(*CallMeta)(nil),         // 31: essa.v1.CallMeta
-	(*ExecutorInfo)(nil),     // 32: essa.v1.ExecutorInfo
+	(*FabricStatus)(nil),     // 25: essa.v1.FabricStatus
+	(*LinkStatus)(nil),       // 26: essa.v1.LinkStatus
+	(*Pong)(nil),             // 27: essa.v1.Pong
+	(*PluginStatus)(nil),     // 28: essa.v1.PluginStatus
+	(*KVSStatus)(nil),        // 29: essa.v1.KVSStatus
+	(*SchedulerStatus)(nil),  // 30: essa.v1.SchedulerStatus
+	(*Members)(nil),          // 31: essa.v1.Members
+	(*Member)(nil),           // 32: essa.v1.Member
+	(*Limits)(nil),           // 33: essa.v1.Limits
+	(*CallMeta)(nil),         // 34: essa.v1.CallMeta
+	(*ExecutorInfo)(nil),     // 35: essa.v1.ExecutorInfo
 }
 var file_essa_v1_admin_proto_depIdxs = []int32{
-	30, // 0: essa.v1.Manifest.limits:type_name -> essa.v1.Limits
+	33, // 0: essa.v1.Manifest.limits:type_name -> essa.v1.Limits
 	0,  // 1: essa.v1.DeployRequest.manifest:type_name -> essa.v1.Manifest
 	0,  // 2: essa.v1.DeployReply.manifest:type_name -> essa.v1.Manifest
 	0,  // 3: essa.v1.Deployment.active:type_name -> essa.v1.Manifest
@@ -2199,18 +2508,20 @@ var file_essa_v1_admin_proto_depIdxs = []int32{
 	11, // 5: essa.v1.ModulesReply.modules:type_name -> essa.v1.Module
 	11, // 6: essa.v1.GCReply.removed:type_name -> essa.v1.Module
 	16, // 7: essa.v1.PSReply.processes:type_name -> essa.v1.Process
-	31, // 8: essa.v1.AsyncRequest.meta:type_name -> essa.v1.CallMeta
+	34, // 8: essa.v1.AsyncRequest.meta:type_name -> essa.v1.CallMeta
 	22, // 9: essa.v1.LogsReply.records:type_name -> essa.v1.LogRecord
-	25, // 10: essa.v1.NodeStatus.plugins:type_name -> essa.v1.PluginStatus
-	26, // 11: essa.v1.NodeStatus.kvs:type_name -> essa.v1.KVSStatus
-	32, // 12: essa.v1.NodeStatus.executor:type_name -> essa.v1.ExecutorInfo
-	27, // 13: essa.v1.NodeStatus.scheduler:type_name -> essa.v1.SchedulerStatus
-	29, // 14: essa.v1.Members.members:type_name -> essa.v1.Member
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	28, // 10: essa.v1.NodeStatus.plugins:type_name -> essa.v1.PluginStatus
+	29, // 11: essa.v1.NodeStatus.kvs:type_name -> essa.v1.KVSStatus
+	35, // 12: essa.v1.NodeStatus.executor:type_name -> essa.v1.ExecutorInfo
+	30, // 13: essa.v1.NodeStatus.scheduler:type_name -> essa.v1.SchedulerStatus
+	25, // 14: essa.v1.NodeStatus.fabric:type_name -> essa.v1.FabricStatus
+	26, // 15: essa.v1.FabricStatus.links:type_name -> essa.v1.LinkStatus
+	32, // 16: essa.v1.Members.members:type_name -> essa.v1.Member
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_essa_v1_admin_proto_init() }
@@ -2225,7 +2536,7 @@ func file_essa_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_essa_v1_admin_proto_rawDesc), len(file_essa_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
