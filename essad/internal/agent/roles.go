@@ -10,9 +10,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-	"google.golang.org/protobuf/proto"
-
 	"github.com/essa-project/essad/config"
 	"github.com/essa-project/essad/essad/internal/executor"
 	"github.com/essa-project/essad/essad/internal/gateway"
@@ -21,11 +18,11 @@ import (
 	"github.com/essa-project/essad/essad/internal/scheduler"
 	"github.com/essa-project/essad/essad/internal/supervisor"
 	"github.com/essa-project/essad/sdk/engine"
-	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
 	"github.com/essa-project/essad/sdk/status"
 	"github.com/essa-project/essad/sdk/topic"
 	"github.com/essa-project/essad/sdk/transport"
 	"github.com/essa-project/essad/sdk/transport/local"
+	"github.com/hashicorp/go-hclog"
 )
 
 func (a *Agent) startRouting(ctx context.Context) error {
@@ -124,48 +121,6 @@ func (a *Agent) startScheduler(ctx context.Context) error {
 	}
 	a.scheduler = r
 	return a.startRole(ctx, "scheduler", r, ready, s)
-}
-
-// startNode answers for the daemon as a whole.
-func (a *Agent) startNode(context.Context) error {
-	s := a.bus.Open()
-	a.push("node", func(context.Context) error { return s.Close() })
-	key := topic.Default.Admin("node", "status")
-	_, err := s.Queryable(key, transport.QueryableOptions{}, func(q transport.Query) {
-		raw, err := proto.Marshal(a.status(q.Context()))
-		if err != nil {
-			_ = transport.ReplyStatus(q, status.Errorf(status.Internal, "node: encode the status: %v", err))
-			return
-		}
-		_ = q.Reply(key, raw, transport.ReplyOptions{})
-	})
-	return err
-}
-
-func (a *Agent) status(ctx context.Context) *essav1.NodeStatus {
-	n := &essav1.NodeStatus{
-		Node: a.cfg.Node.Name, Version: Version, StartedUnixNano: a.started.UnixNano(), Roles: a.roles(), Pid: hostPID(),
-	}
-	for _, p := range a.plugins.Status() {
-		n.Plugins = append(n.Plugins, &essav1.PluginStatus{
-			Name: p.Name, Kind: p.Kind, State: p.State.String(), Pid: int32(p.PID), Restarts: int32(p.Restarts),
-			LastError: p.LastError, Version: p.Version,
-		})
-	}
-	if a.executor != nil {
-		n.Executor = a.executor.Info()
-	}
-	if a.scheduler != nil {
-		n.Scheduler = a.scheduler.Status()
-	}
-	if a.kvs != nil {
-		st := a.kvs.Stats(ctx)
-		n.Kvs = &essav1.KVSStatus{
-			Keys: st.Keys, MemoryBytes: st.MemoryBytes, Gets: st.Gets, Puts: st.Puts, Hits: st.Hits, Misses: st.Misses,
-			DiskBytes: st.DiskBytes, Store: a.cfg.KVS.Store, Durability: a.cfg.KVS.Durability,
-		}
-	}
-	return n
 }
 
 func (a *Agent) pluginState(name string) string {

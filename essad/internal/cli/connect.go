@@ -51,6 +51,9 @@ func (a *app) socket() string {
 	return systemSocket
 }
 
+// ownSocket reports whether the daemon is reached by a socket of this machine.
+func (a *app) ownSocket() bool { return true }
+
 // connect opens a session to the daemon.
 func (a *app) connect(ctx context.Context) (transport.Session, error) {
 	path := a.socket()

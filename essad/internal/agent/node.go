@@ -1,0 +1,64 @@
+package agent
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/proto"
+
+	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
+	"github.com/essa-project/essad/sdk/status"
+	"github.com/essa-project/essad/sdk/topic"
+	"github.com/essa-project/essad/sdk/transport"
+)
+
+// startNode answers for the daemon as a whole: what it is, and that it is there.
+func (a *Agent) startNode(context.Context) error {
+	s := a.bus.Open()
+	a.push("node", func(context.Context) error { return s.Close() })
+	statusKey, pingKey := topic.Default.Admin("node", "status"), topic.Default.Ping(a.cfg.Node.Name)
+	pong, err := proto.Marshal(&essav1.Pong{Node: a.cfg.Node.Name})
+	if err != nil {
+		return err
+	}
+	_, err = s.Queryable(statusKey, transport.QueryableOptions{}, func(q transport.Query) {
+		raw, err := proto.Marshal(a.status(q.Context()))
+		if err != nil {
+			_ = transport.ReplyStatus(q, status.Errorf(status.Internal, "node: encode the status: %v", err))
+			return
+		}
+		_ = q.Reply(statusKey, raw, transport.ReplyOptions{})
+	})
+	if err != nil {
+		return err
+	}
+	_, err = s.Queryable(pingKey, transport.QueryableOptions{Inline: true}, func(q transport.Query) {
+		_ = q.Reply(pingKey, q.Payload(), transport.ReplyOptions{Attachment: pong})
+	})
+	return err
+}
+
+func (a *Agent) status(ctx context.Context) *essav1.NodeStatus {
+	n := &essav1.NodeStatus{
+		Node: a.cfg.Node.Name, Version: Version, StartedUnixNano: a.started.UnixNano(), Roles: a.roles(), Pid: hostPID(),
+	}
+	for _, p := range a.plugins.Status() {
+		n.Plugins = append(n.Plugins, &essav1.PluginStatus{
+			Name: p.Name, Kind: p.Kind, State: p.State.String(), Pid: int32(p.PID), Restarts: int32(p.Restarts),
+			LastError: p.LastError, Version: p.Version,
+		})
+	}
+	if a.executor != nil {
+		n.Executor = a.executor.Info()
+	}
+	if a.scheduler != nil {
+		n.Scheduler = a.scheduler.Status()
+	}
+	if a.kvs != nil {
+		st := a.kvs.Stats(ctx)
+		n.Kvs = &essav1.KVSStatus{
+			Keys: st.Keys, MemoryBytes: st.MemoryBytes, Gets: st.Gets, Puts: st.Puts, Hits: st.Hits, Misses: st.Misses,
+			DiskBytes: st.DiskBytes, Store: a.cfg.KVS.Store, Durability: a.cfg.KVS.Durability,
+		}
+	}
+	return n
+}
