@@ -1,0 +1,285 @@
+package link
+
+import (
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/essa-project/essad/sdk/zenoh/wire"
+)
+
+const (
+	// maxRounds bounds how many pieces a sender writes for others before it leaves that to a goroutine.
+	maxRounds = 8
+	// burst is the time after a write within which the next one is left to a goroutine: who sends that fast has more to
+	// send, which then goes along. The first message after a pause is written at once.
+	burst = 15 * time.Microsecond
+	// corkBytes bounds what is held back until the messages that are being read are handled.
+	corkBytes = 64 << 10
+	// closeGrace is how long a transport that we close may go without progress before it is cut off, and how long the
+	// peer has to answer.
+	closeGrace = time.Second
+)
+
+// sender is the half of a transport that sends. Whoever finds it idle writes, by itself, as much as the link takes at
+// once; everybody else appends to the queue and goes its way.
+type sender struct {
+	mu      sync.Mutex
+	queue   *queue
+	queued  [priorities]int // bytes that wait, what is being written included
+	links   []*link         // the first one is written to
+	readers int             // links whose reader has not ended
+	byPeer  int             // links that the peer opened, and those that are about to be
+	byUs    int             // the same of ours
+
+	cur     []byte // what is being written, from off on, by whom writing stands for
+	off     int
+	curPrio int
+	curOwn  bool
+	writing bool
+	corked  bool      // somebody will write, when the messages that are being read are handled
+	last    time.Time // when the last write ended
+	crowd   bool      // the last write carried messages of several senders
+
+	waiting [priorities][]*waiter
+	blocked int // waiters that must not drop their message
+
+	err     error // why nothing can be sent any more
+	dead    atomic.Bool
+	closing bool // what waits is still sent
+	parting bool // it is sent, and the peer is to close the connection
+
+	out, dropped, refused uint64
+	moved                 uint64 // bytes written
+	received              uint64 // bytes of links that are gone
+
+	watch stallWatch // the clock's
+}
+
+// waiter is a Send that waits for room.
+type waiter struct{ in chan struct{} }
+
+// Send queues m, of which nothing is kept, and perhaps writes. It reports whether it did: a droppable message that finds
+// no room (for Options.WaitDrop) is dropped and counted; any other waits until done is closed or the transport is gone,
+// which it is, too, when its peer takes nothing for Options.WaitBlock while somebody waits.
+func (t *Transport) Send(m *wire.Message, done <-chan struct{}) bool {
+	p := t.queue.priority(m)
+	t.mu.Lock()
+	if t.err != nil {
+		t.mu.Unlock()
+		return false
+	}
+	if t.queued[p] >= t.m.o.QueueBytes || len(t.waiting[p]) > 0 {
+		if !t.room(p, droppable(m), done) {
+			t.mu.Unlock()
+			return false
+		}
+	}
+	t.queued[p] += t.queue.add(m)
+	t.out++
+	if len(t.waiting[p]) > 0 {
+		t.admit(p)
+	}
+	switch {
+	case t.writing:
+		t.crowd = true
+	case t.corked:
+		if t.queued[p] >= corkBytes {
+			t.writing = true
+			t.run(false)
+		}
+	case t.m.leave(t):
+		t.corked = true
+	default:
+		t.begin()
+	}
+	t.mu.Unlock()
+	return true
+}
+
+// begin writes what has just been queued, or has it written. t.mu is held.
+func (t *Transport) begin() {
+	t.writing = true
+	if time.Since(t.last) < burst {
+		t.m.running.Go(t.background)
+		return
+	}
+	if t.crowd {
+		t.gather()
+	}
+	t.run(false)
+}
+
+// background writes until nothing waits, however long the link makes it wait.
+func (t *Transport) background() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.gather()
+	t.run(true)
+}
+
+// gather lets others append before a write: those that are ready to run are about to send. t.mu is held, writing set.
+func (t *Transport) gather() {
+	t.mu.Unlock()
+	runtime.Gosched()
+	t.mu.Lock()
+}
+
+// uncork writes what was left to whoever handles messages.
+func (t *Transport) uncork() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.corked = false
+	if !t.writing && (t.err == nil || t.closing) {
+		t.writing = true
+		t.run(false)
+	}
+}
+
+// run writes until nothing waits. With wait it waits for the link; without, a goroutine does where that is needed, or
+// where it takes long. It is called and returns with t.mu held; writing is set and its own.
+func (t *Transport) run(wait bool) {
+	for rounds := 0; len(t.links) > 0 && (t.err == nil || t.closing); rounds++ {
+		if t.off == len(t.cur) && !t.take() && !t.links[0].pending() {
+			break
+		}
+		if !wait && rounds == maxRounds {
+			t.m.running.Go(t.background)
+			return
+		}
+		l := t.links[0]
+		t.mu.Unlock()
+		n, err := l.write(t.cur[t.off:], wait)
+		t.mu.Lock()
+		t.advance(l, n)
+		if err == errAgain {
+			t.m.running.Go(t.background)
+			return
+		}
+		if err != nil {
+			t.dropLink(l, err)
+		}
+	}
+	t.writing = false
+	t.last = time.Now()
+	if t.closing {
+		t.closing = false
+		t.part()
+	}
+}
+
+// take begins with the next piece. t.mu is held.
+func (t *Transport) take() bool {
+	if t.curOwn {
+		t.queue.recycle(t.cur)
+	}
+	t.cur, t.curPrio, t.curOwn = t.queue.take()
+	t.off = 0
+	t.crowd = false
+	return len(t.cur) > 0
+}
+
+// advance takes note that l took n bytes. t.mu is held.
+func (t *Transport) advance(l *link, n int) {
+	if n == 0 {
+		return
+	}
+	l.txBytes += uint64(n)
+	l.tx++
+	t.moved += uint64(n)
+	t.off += n
+	t.queued[t.curPrio] -= n
+	t.admit(t.curPrio)
+}
+
+// rewind makes another link begin with the batch that the last one has not taken whole. t.mu is held.
+func (t *Transport) rewind() {
+	if t.off == len(t.cur) {
+		return
+	}
+	at := batchAt(t.cur, t.off)
+	t.queued[t.curPrio] += t.off - at
+	t.off = at
+}
+
+// room waits for room among the messages of priority p. t.mu is held, and let go meanwhile.
+func (t *Transport) room(p int, drop bool, done <-chan struct{}) bool {
+	var expired <-chan time.Time
+	if drop {
+		if t.m.o.WaitDrop <= 0 {
+			t.dropped++
+			return false
+		}
+		timer := time.NewTimer(t.m.o.WaitDrop)
+		defer timer.Stop()
+		expired = timer.C
+	} else {
+		t.blocked++
+		defer func() { t.blocked-- }()
+	}
+	w := &waiter{in: make(chan struct{}, 1)}
+	t.waiting[p] = append(t.waiting[p], w)
+	t.mu.Unlock()
+	t.m.flush() // what it waits for may be held back by this very goroutine
+	admitted := false
+	select {
+	case <-w.in:
+		admitted = true
+	case <-done:
+	case <-expired:
+	case <-t.done:
+	}
+	t.mu.Lock()
+	if i := slices.Index(t.waiting[p], w); i >= 0 {
+		t.waiting[p] = slices.Delete(t.waiting[p], i, i+1)
+	}
+	switch {
+	case t.err != nil:
+		return false
+	case admitted:
+		return true
+	case drop:
+		t.dropped++
+	default:
+		t.refused++
+	}
+	t.admit(p) // it may have been let in at the same moment
+	return false
+}
+
+// admit lets the first of those in who wait for room, if there is some; he lets the next one in. t.mu is held.
+func (t *Transport) admit(p int) {
+	if w := t.waiting[p]; len(w) > 0 && t.queued[p] < t.m.o.QueueBytes {
+		select {
+		case w[0].in <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// linkCount is byUs or byPeer. t.mu is held.
+func (t *Transport) linkCount(dialled bool) *int {
+	if dialled {
+		return &t.byUs
+	}
+	return &t.byPeer
+}
+
+// seal makes every Send fail, those that wait too. t.mu is held.
+func (t *Transport) seal() {
+	t.dead.Store(true)
+	close(t.done)
+}
+
+// part tells the peer that nothing more comes; it answers by closing the connection. t.mu is held.
+func (t *Transport) part() {
+	t.parting = true
+	for i, l := range t.links {
+		if i > 0 {
+			_, _ = l.write(closeBatch, false)
+		}
+		l.closeWrite()
+	}
+}
