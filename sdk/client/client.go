@@ -93,8 +93,8 @@ func callMeta(ctx context.Context, o CallOptions) *essav1.CallMeta {
 // noScheduler says what it means that nobody answers.
 func noScheduler(err error) error {
 	if errors.Is(err, transport.ErrNobody) {
-		return status.Safe(status.Errorf(status.Unavailable,
-			"%w (is a daemon with a scheduler running, and has it finished starting?)", err))
+		return status.Errorf(status.Unavailable,
+			"%w (is a daemon with a scheduler running, and has it finished starting? one that was lost meanwhile may have run it)", err)
 	}
 	return err
 }

@@ -185,8 +185,8 @@ func (k *KVS) ask(ctx context.Context, req *annav1.Request) (*annav1.Reply, erro
 // noNode says what it means that nobody answers.
 func noNode(err error) error {
 	if errors.Is(err, transport.ErrNobody) {
-		return status.Safe(status.Errorf(status.Unavailable,
-			"%w (is a daemon with the kvs role running, and has it finished starting?)", err))
+		return status.Errorf(status.Unavailable,
+			"%w (is a daemon with the kvs role running, and has it finished starting?)", err)
 	}
 	return err
 }

@@ -35,7 +35,7 @@ func TestKVSWithoutNode(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_, err := k.Load(ctx, client.UserSpace, "", []byte("k"), true)
-	if status.Of(err) != status.Unavailable || status.DetailOf(err) != status.DetailSafe || !strings.Contains(err.Error(), "kvs role") {
+	if status.Of(err) != status.Unavailable || status.DetailOf(err) == status.DetailSafe || !strings.Contains(err.Error(), "kvs role") {
 		t.Errorf("load: %v (%s)", err, status.Code(err))
 	}
 	if err := k.Watch(ctx, client.UserSpace, "", client.WatchOptions{}, func(client.Item) {}); status.Of(err) != status.Unavailable {

@@ -13,8 +13,11 @@ const errorEncoding = "text/plain;essa-error="
 
 // ReplyStatus answers q with err as an error reply that Ask turns back into an error of the same class.
 func ReplyStatus(q Query, err error) error {
-	return q.ReplyError([]byte(err.Error()), errorEncoding+status.Code(err))
+	return q.ReplyError([]byte(err.Error()), ErrorEncoding(err))
 }
+
+// ErrorEncoding is the encoding of an error reply that stands for err.
+func ErrorEncoding(err error) string { return errorEncoding + status.Code(err) }
 
 // AsError turns an error reply back into an error: one with its class if essad wrote it, an Unavailable one otherwise.
 func (e *ReplyError) AsError() error {
@@ -29,6 +32,9 @@ var ErrNobody = errors.New("nobody answers")
 
 // Ask sends a query that one queryable is to answer with one reply, and returns that reply. Nobody answering is an
 // Unavailable error, and an error reply is returned as the error it stands for.
+//
+// That nobody answers does not tell that nobody was asked: a query whose answering side is lost ends in the same way. So the
+// error is not marked as safe.
 func Ask(ctx context.Context, s Session, sel Selector, opts GetOptions) (Sample, error) {
 	opts.Consolidation = None
 	var answer struct { // one allocation
@@ -48,5 +54,5 @@ func Ask(ctx context.Context, s Session, sel Selector, opts GetOptions) (Sample,
 	case err != nil:
 		return Sample{}, err
 	}
-	return Sample{}, status.Safe(status.Errorf(status.Unavailable, "%w on %q", ErrNobody, sel.KeyExpr))
+	return Sample{}, status.Errorf(status.Unavailable, "%w on %q", ErrNobody, sel.KeyExpr)
 }

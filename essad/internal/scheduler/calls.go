@@ -395,6 +395,10 @@ func (r *Role) send(ctx context.Context, req *request, executor string) outcome 
 	}
 	s, err := transport.Ask(ctx, r.opts.Session, transport.Selector{KeyExpr: key},
 		transport.GetOptions{Payload: req.args, Attachment: att, Timeout: -1})
+	if errors.Is(err, transport.ErrNobody) {
+		// It was here when it was chosen, so it has been lost since, and nobody knows what it did of the call.
+		err = status.Errorf(status.Unavailable, "executor %q was lost; call %s of %s may have run in part", executor, req.spec.id, req.spec.name())
+	}
 	if c := status.Of(err); c == status.Deadline || c == status.Cancelled {
 		if ctx.Err() != nil {
 			err = r.gaveUp(ctx, req)
