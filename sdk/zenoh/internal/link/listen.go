@@ -13,6 +13,10 @@ import (
 	"github.com/essa-project/essad/sdk/zenoh/wire"
 )
 
+// keyAuth, in the config of an endpoint to listen on, says whether Options.Users are asked for there: "users", or "none" for a
+// unix socket whose permissions say who may come.
+const keyAuth = "auth"
+
 // maxAcceptPause bounds the pause after an accept that failed, as it does while there are too many open files.
 const maxAcceptPause = time.Second
 
@@ -20,6 +24,7 @@ const maxAcceptPause = time.Second
 type Listener struct {
 	m    *Manager
 	e    Endpoint
+	o    *Options // for those who dial here
 	ln   net.Listener
 	tls  *tls.Config
 	done chan struct{}
@@ -29,7 +34,7 @@ type Listener struct {
 // Listen listens on e until the listener or m is closed. ctx bounds only the beginning. A wildcard address is every one
 // of this machine, and port 0 a free one.
 func (m *Manager) Listen(ctx context.Context, e Endpoint) (*Listener, error) {
-	l := &Listener{m: m, e: e, done: make(chan struct{})}
+	l := &Listener{m: m, e: e, o: &m.o, done: make(chan struct{})}
 	if err := m.enter(); err != nil {
 		return nil, err
 	}
@@ -49,6 +54,15 @@ func (m *Manager) Listen(ctx context.Context, e Endpoint) (*Listener, error) {
 }
 
 func (l *Listener) open(ctx context.Context) (err error) {
+	switch auth, given := l.e.Config[keyAuth]; {
+	case !given || auth == "users":
+	case auth == "none":
+		o := l.m.o
+		o.Users = nil
+		l.o = &o
+	default:
+		return fmt.Errorf("%s=%s is neither users nor none", keyAuth, auth)
+	}
 	switch l.e.Proto {
 	case protoUnix:
 		l.ln, err = listenUnix(l.e.Address, l.m.o.Unix)
@@ -197,7 +211,7 @@ func (m *Manager) admit(ctx context.Context, l *Listener, c *channel, info LinkI
 		}
 		info.CommonName = commonName(c.tls)
 	}
-	h, rest, err := c.accept(&m.o)
+	h, rest, err := c.accept(l.o)
 	if err != nil {
 		return err
 	}
