@@ -22,6 +22,7 @@ var libraries = map[string][]string{
 	"grpc":       {"google.golang.org/grpc"},
 	"hclog":      {"github.com/hashicorp/go-hclog"},
 	"histogram":  {"github.com/HdrHistogram/hdrhistogram-go"},
+	"nats":       {"github.com/nats-io/nats.go"},
 	"pebble":     {"github.com/cockroachdb/pebble/v2"},
 	"prometheus": {"github.com/prometheus/client_golang"},
 	"protobuf":   {"google.golang.org/protobuf"},
@@ -58,7 +59,7 @@ var table = []struct{ from, may, why string }{
 	{"essad/internal/executor", roleMay, "a role reaches other roles through the fabric alone"},
 	{"essad/internal/gateway", roleMay, "the gateway is a client of the fabric"},
 	{"essad/internal/sim/...", "essad/internal/... sdk/... hclog protobuf x", "the simulator drives the roles' cores"},
-	{"essad/internal/...", "config sdk/... essad/internal/... hclog protobuf cobra terminal histogram go-plugin grpc wazero pebble x", "programs that measure or test the whole"},
+	{"essad/internal/...", "config sdk/... essad/internal/... hclog protobuf cobra terminal histogram go-plugin grpc nats wazero pebble x", "programs that measure or test the whole"},
 
 	{
 		"config", "github.com/knadh/koanf github.com/hashicorp/hcl/v2 github.com/zclconf/go-cty github.com/go-viper/mapstructure/v2 go.yaml.in/yaml/v3 github.com/spf13/pflag",

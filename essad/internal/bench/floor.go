@@ -113,8 +113,8 @@ func (m *mux) readReplies() {
 }
 
 // serve answers each request on a goroutine of its own.
-func serve(socket string, h func([]byte) []byte) error {
-	ln, err := net.Listen("unix", socket)
+func serve(network, address string, h func([]byte) []byte) error {
+	ln, err := net.Listen(network, address)
 	if err != nil {
 		return err
 	}
@@ -128,9 +128,9 @@ func serve(socket string, h func([]byte) []byte) error {
 	}
 }
 
-func dialMux(socket string) (*mux, error) {
+func dialMux(network, address string) (*mux, error) {
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		c, err := net.Dial("unix", socket)
+		c, err := net.Dial(network, address)
 		if err == nil {
 			m := &mux{c: c}
 			go m.readReplies()
@@ -150,19 +150,27 @@ func floorProcess(args []string) error {
 	}()
 	switch args[0] {
 	case "echo":
-		return serve(args[1], func(p []byte) []byte { return p })
+		return serve("unix", args[1], func(p []byte) []byte { return p })
+	case "echo-tcp":
+		return serve("tcp", args[1], func(p []byte) []byte { return p })
+	case "zenoh-echo":
+		return zenohEcho(args[1], args[2])
+	case "zenoh-hub":
+		return zenohHub(args[1])
+	case "nats-echo":
+		return natsEcho(args[1])
 	case "forward":
-		to, err := dialMux(args[2])
+		to, err := dialMux("unix", args[2])
 		if err != nil {
 			return err
 		}
-		return serve(args[1], to.call)
+		return serve("unix", args[1], to.call)
 	case "engine":
 		e, err := newBareEngine(args[2])
 		if err != nil {
 			return err
 		}
-		return serve(args[1], func(p []byte) []byte { return e.call(args[3], p) })
+		return serve("unix", args[1], func(p []byte) []byte { return e.call(args[3], p) })
 	}
 	return fmt.Errorf("unknown floor %q", args[0])
 }
@@ -191,7 +199,7 @@ func (b *bench) startFloor(wasm, export string) (*floorChain, error) {
 			return nil, err
 		}
 	}
-	m, err := dialMux(sock("f"))
+	m, err := dialMux("unix", sock("f"))
 	if err != nil {
 		c.close()
 		return nil, err

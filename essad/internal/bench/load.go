@@ -58,22 +58,34 @@ func loop(ctx context.Context, clients int, d time.Duration, op func(client int)
 	}, first
 }
 
-// alternate measures two loops in turns, so that a drift of the machine hits both, and returns the best-of-three medians.
+// alternate measures two loops in turns.
 func alternate(ctx context.Context, clients int, d time.Duration, product, floor func(int) error) (p, f sample, err error) {
-	const turns = 3
-	var ps, fs []sample
-	for range turns {
-		a, err := loop(ctx, clients, d/turns, product)
-		if err != nil {
-			return p, f, err
-		}
-		b, err := loop(ctx, clients, d/turns, floor)
-		if err != nil {
-			return p, f, err
-		}
-		ps, fs = append(ps, a), append(fs, b)
+	s, err := turns(ctx, clients, d, product, floor)
+	if err != nil {
+		return p, f, err
 	}
-	return middle(ps), middle(fs), nil
+	return s[0], s[1], nil
+}
+
+// turns measures loops in turns, so that a drift of the machine hits all of them, and returns the medians of each. d is how
+// long one of them runs in all.
+func turns(ctx context.Context, clients int, d time.Duration, ops ...func(int) error) ([]sample, error) {
+	const rounds = 3
+	all := make([][]sample, len(ops))
+	for range rounds {
+		for i, op := range ops {
+			s, err := loop(ctx, clients, d/rounds, op)
+			if err != nil {
+				return nil, err
+			}
+			all[i] = append(all[i], s)
+		}
+	}
+	medians := make([]sample, len(ops))
+	for i := range all {
+		medians[i] = middle(all[i])
+	}
+	return medians, nil
 }
 
 // middle takes the median of each figure.

@@ -75,6 +75,7 @@ type section struct {
 
 var sections = []section{
 	{"border", (*bench).border},
+	{"fabric", (*bench).fabric},
 	{"idle", (*bench).idle},
 	{"call", (*bench).calls},
 	{"cold", (*bench).cold},

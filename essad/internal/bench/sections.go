@@ -287,7 +287,7 @@ func (b *bench) kvs(ctx context.Context) error {
 	if err := echo.start("floor", "echo", sock); err != nil {
 		return err
 	}
-	m, err := dialMux(sock)
+	m, err := dialMux("unix", sock)
 	if err != nil {
 		return err
 	}
