@@ -59,7 +59,7 @@ func (r *Router) declareEntity(f *Face, m *wire.Message, k Kind) {
 		}
 	}
 	if k != Token {
-		f.useKeyID(&m.Key)
+		r.useKeyID(f, &m.Key)
 	}
 	r.addEntity(f, k, m.Decl.ID, key, k == Queryable && m.Decl.Complete, a)
 }

@@ -95,16 +95,19 @@ func (r *Router) undeclareKeyExpr(f *Face, m *wire.Message) {
 
 // useKeyID remembers that f has declared an entity by the id of a key expression: it holds on to that id, so it may be
 // used in what is sent to it.
-func (f *Face) useKeyID(w *wire.WireExpr) {
+func (r *Router) useKeyID(f *Face, w *wire.WireExpr) {
 	if w.Scope == 0 || f.rel == Local {
 		return
 	}
-	if e := f.keys.get(w.Scope); e != nil {
-		if f.keyIDs == nil {
-			f.keyIDs = map[string]uint16{}
-		}
-		f.keyIDs[e.prefix] = w.Scope
+	e := f.keys.get(w.Scope)
+	if e == nil || f.keyIDs[e.prefix] == w.Scope {
+		return
 	}
+	if f.keyIDs == nil {
+		f.keyIDs = map[string]uint16{}
+	}
+	f.keyIDs[e.prefix] = w.Scope
+	r.bumpAll()
 }
 
 // shorten returns the longest prefix of key that f has an id for: the id and the prefix's length, or zeros. Router.mu is
