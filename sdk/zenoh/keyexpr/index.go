@@ -64,7 +64,7 @@ func (x *Index[V]) Remove(key string, v V) bool {
 		n.key, n.values = "", nil
 	}
 	x.n--
-	for n.parent != nil && n.empty() {
+	for n.parent != nil && n.values == nil && n.leaf() {
 		n.parent.removeChild(n)
 		n = n.parent
 	}
@@ -95,8 +95,9 @@ func (x *Index[V]) find(key string) *node[V] {
 	return n
 }
 
-func (n *node[V]) empty() bool {
-	return n.values == nil && len(n.literal) == 0 && len(n.byChunk) == 0 && len(n.wild) == 0 && n.deep == nil
+// leaf reports whether n has no children.
+func (n *node[V]) leaf() bool {
+	return len(n.literal) == 0 && len(n.byChunk) == 0 && len(n.wild) == 0 && n.deep == nil
 }
 
 // child returns the child with exactly that chunk, or nil.

@@ -1,6 +1,9 @@
 package keyexpr
 
-import "math/bits"
+import (
+	"math/bits"
+	"strings"
+)
 
 // Intersecting calls yield with every value whose expression intersects the valid key expression key, in no order, until
 // that returns false. yield must not change the index.
@@ -53,120 +56,136 @@ func (n *node[V]) literals(f func(c *node[V]) bool) bool {
 	return true
 }
 
+// shortChunks is how many chunks an expression may have so that a set of positions in it is one word.
+const shortChunks = 63
+
 // walk is one look-up. With each node that it visits, once, comes the set of all i so that the first i chunks of what is
 // asked for match the chunks on the way to the node: what the rows are in the table that compares two expressions, shared by
 // all expressions that begin with the same chunks. A node without such an i is not visited.
 type walk[V comparable] struct {
-	chunks   []string // of what is asked for
+	chunks   []string // of what is asked for, at most shortChunks
 	includes bool     // rather than intersects
 	yield    func(key string, v V) bool
-	words    int // of a set
-}
 
-// set is a set of numbers, a bit for each.
-type set []uint64
-
-func (s set) add(i int)      { s[i/64] |= 1 << (i % 64) }
-func (s set) has(i int) bool { return s[i/64]>>(i%64)&1 != 0 }
-
-func (s set) empty() bool {
-	for _, w := range s {
-		if w != 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// next returns the smallest element that is at least i, or -1.
-func (s set) next(i int) int {
-	for w := i / 64; w < len(s); w++ {
-		if rest := s[w] >> (i % 64); rest != 0 {
-			return i + bits.TrailingZeros64(rest)
-		}
-		i = (w + 1) * 64
-	}
-	return -1
+	end      uint64 // all chunks were matched
+	deep     uint64 // where "**" comes next
+	optional uint64 // where what comes next needs no chunk
+	passable uint64 // where a chunk that is not verbatim comes next
+	several  uint64 // where a chunk comes next that several literal chunks match
 }
 
 func (x *Index[V]) walk(key string, includes bool, yield func(key string, v V) bool) {
-	if x.n == 0 {
+	if Wild(key) {
+		x.root.walk(key, includes, yield)
 		return
 	}
-	var (
-		chunks [stackChunks]string
-		sets   [2 * stackChunks]uint64
-	)
-	w := walk[V]{chunks: split(key, chunks[:0]), includes: includes, yield: yield}
-	w.words = len(w.chunks)/64 + 1
-	s, free := w.newSet(sets[:])
-	w.reach(s, 0)
-	w.visit(&x.root, s, free)
+	x.root.concrete(key, 0, yield)
 }
 
-// newSet makes an empty set out of free memory, and returns what is left of that. The memory is passed on as an argument, and
-// not kept in w, so that the first of it can be on the stack.
-func (w *walk[V]) newSet(free []uint64) (s set, left []uint64) {
-	if len(free) < w.words {
-		free = make([]uint64, 2*stackChunks*w.words)
+// concrete looks up what follows in key from i on, which has no wildcard, below n. Of such a key there is but one position as
+// long as no "**" comes in the way, and intersecting is including.
+func (n *node[V]) concrete(key string, i int, yield func(key string, v V) bool) bool {
+	for i <= len(key) {
+		if n.deep != nil && !n.deep.below(key[i:], yield) {
+			return false
+		}
+		var chunk string
+		chunk, i = cut(key, i)
+		for _, c := range n.wild {
+			if chunkIncludes(c.chunk, chunk) && !c.concrete(key, i, yield) {
+				return false
+			}
+		}
+		if n = n.literalChild(chunk); n == nil {
+			return true
+		}
 	}
-	s = free[:w.words]
-	clear(s)
-	return s, free[w.words:]
+	return n.yield(yield) && (n.deep == nil || n.deep.yield(yield))
 }
 
-// reach adds i to s, and what comes for free with it: a "**" of what is asked for needs no chunk.
-func (w *walk[V]) reach(s set, i int) {
-	s.add(i)
-	if !w.includes && i < len(w.chunks) && w.chunks[i] == "**" {
-		s.add(i + 1)
+// below looks up rest, which has no wildcard, where n is a "**" that stands before it.
+func (n *node[V]) below(rest string, yield func(key string, v V) bool) bool {
+	if !n.leaf() {
+		return n.parent.walkDeep(rest, yield)
 	}
+	return strings.IndexByte(rest, '@') >= 0 && hasVerbatim(rest) || n.yield(yield)
 }
+
+// hasVerbatim reports whether one of the chunks of s is verbatim.
+func hasVerbatim(s string) bool { return verbatim(s) || strings.Contains(s, "/@") }
+
+// walkDeep looks up rest in the child "**" of n alone.
+func (n *node[V]) walkDeep(rest string, yield func(key string, v V) bool) bool {
+	only := node[V]{deep: n.deep}
+	return only.walk(rest, false, yield)
+}
+
+// walk looks up key below n; it returns false if yield did.
+func (n *node[V]) walk(key string, includes bool, yield func(key string, v V) bool) bool {
+	var buf [stackChunks]string
+	chunks := split(key, buf[:0])
+	if len(chunks) > shortChunks {
+		return n.longWalk(chunks, includes, yield)
+	}
+	w := walk[V]{chunks: chunks, includes: includes, yield: yield, end: 1 << len(chunks)}
+	for i, c := range chunks {
+		if verbatim(c) {
+			continue
+		}
+		bit := uint64(1) << i
+		w.passable |= bit
+		if c == "**" {
+			w.deep |= bit
+		}
+		if !includes && Wild(c) {
+			w.several |= bit
+		}
+	}
+	if !includes {
+		w.optional = w.deep
+	}
+	return w.visit(n, w.reach(1))
+}
+
+// reach adds to s what comes for free with it.
+func (w *walk[V]) reach(s uint64) uint64 { return s | (s&w.optional)<<1 }
 
 // visit goes on at n with the set s; it returns false if yield did.
-func (w *walk[V]) visit(n *node[V], s set, free []uint64) bool {
-	if s.has(len(w.chunks)) && !n.yield(w.yield) {
+func (w *walk[V]) visit(n *node[V], s uint64) bool {
+	if s&w.end != 0 && !n.yield(w.yield) {
 		return false
 	}
-	if n.deep != nil && !w.visitDeep(n.deep, s, free) {
+	if n.deep != nil && !w.visit(n.deep, w.pass(s)) {
 		return false
 	}
 	for _, c := range n.wild {
-		if !w.step(c, s, free) {
+		if !w.step(c, s) {
 			return false
 		}
 	}
-	if len(n.literal) == 0 && n.byChunk == nil {
+	switch {
+	case len(n.literal) == 0 && n.byChunk == nil:
 		return true
+	case s&w.several != 0:
+		return n.literals(func(c *node[V]) bool { return w.step(c, s) })
 	}
-	if w.needsAll(s) {
-		return n.literals(func(c *node[V]) bool { return w.step(c, s, free) })
-	}
-	for i := s.next(0); i >= 0 && i < len(w.chunks); i = s.next(i + 1) {
-		if c := n.literalChild(w.chunks[i]); c != nil && !w.repeated(s, i) && !w.step(c, s, free) {
+	for rest := s &^ w.end; rest != 0; rest &= rest - 1 {
+		i := bits.TrailingZeros64(rest)
+		c := n.literalChild(w.chunks[i])
+		if c == nil || w.repeated(s, i) {
+			continue
+		}
+		if !w.step(c, s) {
 			return false
 		}
 	}
 	return true
 }
 
-// needsAll reports whether one of the chunks that come next has a wildcard that literal chunks match.
-func (w *walk[V]) needsAll(s set) bool {
-	if w.includes {
-		return false
-	}
-	for i := s.next(0); i >= 0 && i < len(w.chunks); i = s.next(i + 1) {
-		if Wild(w.chunks[i]) && !verbatim(w.chunks[i]) {
-			return true
-		}
-	}
-	return false
-}
-
 // repeated reports whether the chunk i is the same as one of those before it in s.
-func (w *walk[V]) repeated(s set, i int) bool {
-	for j := s.next(0); j < i; j = s.next(j + 1) {
-		if w.chunks[j] == w.chunks[i] {
+func (w *walk[V]) repeated(s uint64, i int) bool {
+	for rest := s & (1<<i - 1); rest != 0; rest &= rest - 1 {
+		if w.chunks[bits.TrailingZeros64(rest)] == w.chunks[i] {
 			return true
 		}
 	}
@@ -174,29 +193,26 @@ func (w *walk[V]) repeated(s set, i int) bool {
 }
 
 // step visits c, which is no "**", if the set that it takes s to is not empty.
-func (w *walk[V]) step(c *node[V], s set, free []uint64) bool {
-	t, free := w.newSet(free)
-	for i := s.next(0); i >= 0 && i < len(w.chunks); i = s.next(i + 1) {
-		switch k := w.chunks[i]; {
-		case k != "**":
-			if chunksMatch(c.chunk, k, w.includes) {
-				w.reach(t, i+1)
-			}
-		case !w.includes && !verbatim(c.chunk):
-			w.reach(t, i)
+func (w *walk[V]) step(c *node[V], s uint64) bool {
+	var t uint64
+	for rest := s &^ (w.end | w.deep); rest != 0; rest &= rest - 1 {
+		if i := bits.TrailingZeros64(rest); chunksMatch(c.chunk, w.chunks[i], w.includes) {
+			t |= 2 << i
 		}
 	}
-	return t.empty() || w.visit(c, t, free)
+	if s&w.optional != 0 && !verbatim(c.chunk) {
+		t |= s & w.optional
+	}
+	return t == 0 || w.visit(c, w.reach(t))
 }
 
-// visitDeep visits the child "**", which matches any chunks but those that are verbatim.
-func (w *walk[V]) visitDeep(c *node[V], s set, free []uint64) bool {
-	t, free := w.newSet(free)
-	copy(t, s)
-	for i := t.next(0); i >= 0 && i < len(w.chunks); i = t.next(i + 1) {
-		if !verbatim(w.chunks[i]) {
-			t.add(i + 1)
+// pass returns what a "**" takes s to: past any chunks but those that are verbatim.
+func (w *walk[V]) pass(s uint64) uint64 {
+	for {
+		t := s | (s&w.passable)<<1
+		if t == s {
+			return s
 		}
+		s = t
 	}
-	return w.visit(c, t, free)
 }
