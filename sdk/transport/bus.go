@@ -12,8 +12,8 @@ import (
 
 // Bus is the fabric inside one process: its sessions reach each other directly, without frames and without a copy.
 type Bus struct {
-	queryables    *index[*queryable]
-	subscriptions *index[*subscription]
+	queryables    index[*queryable]
+	subscriptions index[*subscription]
 	running       running
 	liveliness    liveliness
 	declared      atomic.Uint64 // numbers the queryables in the order they were declared
@@ -21,7 +21,7 @@ type Bus struct {
 
 // NewBus makes a bus without sessions.
 func NewBus() *Bus {
-	b := &Bus{queryables: newIndex[*queryable](), subscriptions: newIndex[*subscription]()}
+	b := &Bus{}
 	b.running.init()
 	b.liveliness.tokens = map[string]int{}
 	b.liveliness.subs = map[*subscription]struct{}{}

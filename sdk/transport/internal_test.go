@@ -3,74 +3,12 @@ package transport
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/essa-project/essad/sdk/status"
 )
-
-// The index finds what comparing with everything finds, while declarations come and go.
-func TestIndexMatchesScan(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(1, 2))
-	chunks := []string{"a", "b", "ab", "@a", "*", "**", "$*b", "a$*"}
-	randomExpr := func(n int) string {
-		for {
-			var c []string
-			for range 1 + rnd.IntN(n) {
-				c = append(c, chunks[rnd.IntN(len(chunks))])
-			}
-			if e := strings.Join(c, "/"); ValidKeyExpr(e) == nil {
-				return e
-			}
-		}
-	}
-	x := newIndex[int]()
-	all := map[int]string{}
-	for i := range 3000 {
-		if len(all) > 0 && rnd.IntN(3) == 0 {
-			for v, e := range all {
-				x.remove(e, v)
-				delete(all, v)
-				break
-			}
-		} else {
-			n := 5
-			if rnd.IntN(10) == 0 {
-				n = 2 * maxIndexDepth
-			}
-			e := randomExpr(n)
-			x.add(e, i)
-			all[i] = e
-		}
-		key := randomExpr(5)
-		got, known := x.match(key, nil)
-		var want []int
-		exact := false
-		for v, e := range all {
-			if Intersects(e, key) {
-				want = append(want, v)
-			}
-			exact = exact || e == key
-		}
-		slices.Sort(got)
-		slices.Sort(want)
-		if !slices.Equal(got, want) {
-			t.Fatalf("%q finds %v, want %v", key, got, want)
-		}
-		if known && !exact {
-			t.Fatalf("%q is said to be declared", key)
-		}
-	}
-	for v, e := range all {
-		x.remove(e, v)
-	}
-	if x.depths.Load() != 0 {
-		t.Errorf("depths are %b with nothing declared", x.depths.Load())
-	}
-}
 
 // A follower that does not keep up is told the net change of each key, in an order that is possible.
 func TestLivelinessQueueCompacts(t *testing.T) {
@@ -209,11 +147,8 @@ func TestSessionsLeaveNothingBehind(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if q := bus.queryables.scan("**", nil); len(q) != 0 {
-		t.Errorf("%d queryables are left", len(q))
-	}
-	if q := bus.subscriptions.scan("**", nil); len(q) != 0 {
-		t.Errorf("%d subscriptions are left", len(q))
+	if n, m := bus.queryables.tree.Len(), bus.subscriptions.tree.Len(); n != 0 || m != 0 {
+		t.Errorf("%d queryables and %d subscriptions are left", n, m)
 	}
 	if len(bus.liveliness.tokens) != 0 || len(bus.liveliness.subs) != 0 {
 		t.Errorf("%d tokens and %d followers are left", len(bus.liveliness.tokens), len(bus.liveliness.subs))
