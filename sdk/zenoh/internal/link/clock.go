@@ -132,8 +132,9 @@ func (t *Transport) stalled(now time.Time) bool {
 
 // trim gives up memory that an idle transport need not keep. t.mu is held.
 func (t *Transport) trim() {
-	if t.off == len(t.cur) && !t.corked {
-		t.cur, t.off, t.curOwn = nil, 0, false
+	if t.off == len(t.cur.b) && !t.corked {
+		t.queue.recycle(t.cur)
+		t.cur, t.off = block{}, 0
 		t.queue.trim()
 	}
 }

@@ -2,6 +2,7 @@ package link
 
 import (
 	"encoding/binary"
+	"sync"
 
 	"github.com/essa-project/essad/sdk/zenoh/wire"
 )
@@ -15,8 +16,12 @@ const (
 	// headerBytes bounds the header of a frame or fragment with the batch's length: kind, four bytes of sequence number,
 	// two of priority and one for First.
 	headerBytes = prefixBytes + 8
-	// maxSpare bounds a buffer that is kept for what comes next.
-	maxSpare = 2 * pieceBytes
+	// bufferBytes is the size of a pile's buffer: one more batch may begin as long as less than a piece is in it.
+	bufferBytes = pieceBytes + 1<<16 + 2*slack
+	// smallBytes is the size of a pile's first buffer.
+	smallBytes = 2 << 10
+	// slack is more than what of a message is small enough for sizeHint to leave it out, as a rule.
+	slack = 512
 
 	priorities = 8
 )
@@ -36,11 +41,30 @@ type queue struct {
 
 // pile is what waits of one priority.
 type pile struct {
-	full     [][]byte // whole batches in front of buf's
+	full     []block  // whole batches in front of buf's
+	first    [2]block // where full lies as a rule
 	buf      []byte   // whole batches; the last one may grow
 	open     int      // where in buf the batch begins that may grow, or -1
 	reliable bool     // the frame's in it
 }
+
+// block is a buffer with whole batches.
+type block struct {
+	b   []byte
+	own owner
+}
+
+// owner says who has use for a buffer after it is written.
+type owner uint8
+
+const (
+	nobody    owner = iota // it is part of a larger one, perhaps
+	queueOnly              // it is small
+	anyone                 // it is from the pool
+)
+
+// buffers are what piles grow in while much is sent.
+var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 
 func newQueue(a *agreed, limit int) *queue {
 	q := &queue{qos: a.qos, patch: a.patch, mask: a.mask, limit: limit}
@@ -49,6 +73,7 @@ func newQueue(a *agreed, limit int) *queue {
 	}
 	for i := range q.piles {
 		q.piles[i].open = -1
+		q.piles[i].full = q.piles[i].first[:0]
 	}
 	return q
 }
@@ -71,10 +96,16 @@ func droppable(m *wire.Message) bool { return m.QoS&wire.Block == 0 || !reliable
 func (q *queue) add(m *wire.Message) int {
 	p, rel := q.priority(m), reliable(m)
 	pl := &q.piles[p]
-	if size := sizeHint(m); size > q.limit-headerBytes {
+	size := sizeHint(m)
+	if size > q.limit-headerBytes {
 		return q.addLarge(pl, p, rel, m, size)
 	}
-	if pl.open >= 0 && pl.reliable == rel {
+	fits := pl.open >= 0 && pl.reliable == rel && len(pl.buf)-pl.open+size <= q.limit
+	if !fits && len(pl.buf) >= pieceBytes {
+		pl.close()
+	}
+	q.reserve(pl, size+slack)
+	if fits {
 		before := len(pl.buf)
 		pl.buf = wire.AppendMessage(pl.buf, m)
 		if q.closeBatch(pl) {
@@ -82,18 +113,12 @@ func (q *queue) add(m *wire.Message) int {
 		}
 		pl.buf = pl.buf[:before]
 	}
-	if len(pl.buf) >= pieceBytes {
-		pl.full = append(pl.full, pl.buf)
-		if pl.buf = q.buffer(); pl.buf == nil {
-			pl.buf = make([]byte, 0, pieceBytes+maxBatchSize)
-		}
-	}
 	before, ln := len(pl.buf), lane(rel, wire.QoS(p))
 	pl.open, pl.reliable = before, rel
 	pl.buf = q.frameHeader(pl.buf, p, rel)
 	pl.buf = wire.AppendMessage(pl.buf, m)
 	if !q.closeBatch(pl) { // larger than it looked
-		size := len(pl.buf) - before
+		size = len(pl.buf) - before
 		pl.buf, pl.open = pl.buf[:before], -1
 		return q.addLarge(pl, p, rel, m, size)
 	}
@@ -137,12 +162,9 @@ func (q *queue) addLarge(pl *pile, p int, rel bool, m *wire.Message, size int) i
 		b = append(append(make([]byte, 0, more+len(b)-gap), make([]byte, more)...), b[gap:]...)
 		gap = more
 	}
-	if len(pl.buf) > 0 {
-		pl.full = append(pl.full, pl.buf)
-		pl.buf, pl.open = nil, -1
-	}
+	pl.close()
 	n := q.cut(b, gap, p, rel)
-	pl.full = append(pl.full, b[:n])
+	pl.full = append(pl.full, block{b[:n], nobody})
 	return n
 }
 
@@ -178,61 +200,84 @@ func (q *queue) cut(b []byte, from, p int, rel bool) int {
 // addRaw appends a batch that holds the transport message p alone, behind everything of priority prio.
 func (q *queue) addRaw(prio int, p []byte) int {
 	pl := &q.piles[prio]
-	pl.buf = append(binary.LittleEndian.AppendUint16(pl.buf, uint16(len(p))), p...)
-	pl.open = -1
+	pl.close()
+	pl.buf = rawBatch(p)
 	return prefixBytes + len(p)
 }
 
 // take removes what is to be written next, whole batches of one priority and not many more than pieceBytes, or nothing.
-// They belong to the caller; own says that the whole buffer does, so that it may come back by recycle.
-func (q *queue) take() (piece []byte, prio int, own bool) {
+// It is the caller's until it comes back by recycle.
+func (q *queue) take() (piece block, prio int) {
 	for i := range q.piles {
 		pl := &q.piles[i]
-		if len(pl.full) > 0 {
-			b := pl.full[0]
-			n := cutAt(b, pieceBytes)
-			if n < len(b) {
-				pl.full[0] = b[n:]
-				return b[:n:n], i, false
-			}
-			pl.full[0] = nil
-			if pl.full = pl.full[1:]; len(pl.full) == 0 {
-				pl.full = nil
-			}
-			return b, i, false
+		if len(pl.full) == 0 {
+			pl.close()
 		}
-		if len(pl.buf) > 0 {
-			b := pl.buf
-			pl.buf, pl.open = q.buffer(), -1
-			return b, i, true
+		if len(pl.full) == 0 {
+			continue
 		}
+		first := pl.full[0]
+		if len(first.b) > bufferBytes {
+			n := cutAt(first.b, pieceBytes)
+			pl.full[0] = block{first.b[n:], nobody}
+			return block{first.b[:n:n], nobody}, i
+		}
+		pl.full[0] = block{}
+		if pl.full = pl.full[1:]; len(pl.full) == 0 {
+			pl.full = pl.first[:0]
+		}
+		return first, i
 	}
-	return nil, 0, false
+	return block{}, 0
 }
 
-// recycle takes back a buffer that was written.
-func (q *queue) recycle(b []byte) {
-	if c := cap(b); c > cap(q.spare) && c <= maxSpare {
-		q.spare = b[:0]
+// close lets what follows go to another buffer.
+func (pl *pile) close() {
+	if len(pl.buf) == 0 {
+		return
 	}
+	b := block{pl.buf, nobody}
+	switch cap(pl.buf) {
+	case bufferBytes:
+		b.own = anyone
+	case smallBytes:
+		b.own = queueOnly
+	}
+	pl.full = append(pl.full, b)
+	pl.buf, pl.open = nil, -1
 }
 
-// buffer returns an empty buffer, if it has one.
-func (q *queue) buffer() []byte {
-	b := q.spare
-	q.spare = nil
-	return b
+// reserve makes room for n more bytes in pl.buf.
+func (q *queue) reserve(pl *pile, n int) {
+	if len(pl.buf)+n <= cap(pl.buf) {
+		return
+	}
+	if len(pl.buf)+n <= smallBytes {
+		if q.spare == nil {
+			q.spare = make([]byte, 0, smallBytes)
+		}
+		pl.buf, q.spare = append(q.spare, pl.buf...), nil
+		return
+	}
+	b := append(buffers.Get().(*[bufferBytes]byte)[:0], pl.buf...)
+	if cap(pl.buf) == smallBytes {
+		q.spare = pl.buf[:0]
+	}
+	pl.buf = b
+}
+
+// recycle takes back what was written.
+func (q *queue) recycle(b block) {
+	switch b.own {
+	case anyone:
+		buffers.Put((*[bufferBytes]byte)(b.b[:bufferBytes]))
+	case queueOnly:
+		q.spare = b.b[:0]
+	}
 }
 
 // trim gives up memory that an idle transport need not keep.
-func (q *queue) trim() {
-	q.spare = nil
-	for i := range q.piles {
-		if pl := &q.piles[i]; len(pl.buf) == 0 {
-			pl.buf = nil
-		}
-	}
-}
+func (q *queue) trim() { q.spare = nil }
 
 // cutAt returns the length of the batches at the front of b up to about n bytes, and of one at least.
 func cutAt(b []byte, n int) int {
@@ -279,7 +324,7 @@ func (q *queue) setLimit(limit int) bool {
 	for i := range q.piles {
 		pl := &q.piles[i]
 		for _, b := range pl.full {
-			if !fits(b, limit) {
+			if !fits(b.b, limit) {
 				return false
 			}
 		}

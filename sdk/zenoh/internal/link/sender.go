@@ -2,7 +2,6 @@ package link
 
 import (
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,17 +33,16 @@ type sender struct {
 	byPeer  int             // links that the peer opened, and those that are about to be
 	byUs    int             // the same of ours
 
-	cur     []byte // what is being written, from off on, by whom writing stands for
+	cur     block // what is being written, from off on, by whom writing stands for
 	off     int
 	curPrio int
-	curOwn  bool
 	writing bool
 	corked  bool      // somebody will write, when the messages that are being read are handled
 	last    time.Time // when the last write ended
 	crowd   bool      // the last write carried messages of several senders
 
-	waiting [priorities][]*waiter
-	blocked int // waiters that must not drop their message
+	waiting [priorities]chan struct{} // closed when there is room again; nil if nobody waits for that
+	blocked int                       // who waits and must not drop the message
 
 	err     error // why nothing can be sent any more
 	dead    atomic.Bool
@@ -58,9 +56,6 @@ type sender struct {
 	watch stallWatch // the clock's
 }
 
-// waiter is a Send that waits for room.
-type waiter struct{ in chan struct{} }
-
 // Send queues m, of which nothing is kept, and perhaps writes. It reports whether it did: a droppable message that finds
 // no room (for Options.WaitDrop) is dropped and counted; any other waits until done is closed or the transport is gone,
 // which it is, too, when its peer takes nothing for Options.WaitBlock while somebody waits.
@@ -71,17 +66,12 @@ func (t *Transport) Send(m *wire.Message, done <-chan struct{}) bool {
 		t.mu.Unlock()
 		return false
 	}
-	if t.queued[p] >= t.m.o.QueueBytes || len(t.waiting[p]) > 0 {
-		if !t.room(p, droppable(m), done) {
-			t.mu.Unlock()
-			return false
-		}
+	if t.queued[p] >= t.m.o.QueueBytes && !t.room(p, droppable(m), done) {
+		t.mu.Unlock()
+		return false
 	}
 	t.queued[p] += t.queue.add(m)
 	t.out++
-	if len(t.waiting[p]) > 0 {
-		t.admit(p)
-	}
 	switch {
 	case t.writing:
 		t.crowd = true
@@ -142,7 +132,7 @@ func (t *Transport) uncork() {
 // where it takes long. It is called and returns with t.mu held; writing is set and its own.
 func (t *Transport) run(wait bool) {
 	for rounds := 0; len(t.links) > 0 && (t.err == nil || t.closing); rounds++ {
-		if t.off == len(t.cur) && !t.take() && !t.links[0].pending() {
+		if t.off == len(t.cur.b) && !t.take() && !t.links[0].pending() {
 			break
 		}
 		if !wait && rounds == maxRounds {
@@ -151,7 +141,7 @@ func (t *Transport) run(wait bool) {
 		}
 		l := t.links[0]
 		t.mu.Unlock()
-		n, err := l.write(t.cur[t.off:], wait)
+		n, err := l.write(t.cur.b[t.off:], wait)
 		t.mu.Lock()
 		t.advance(l, n)
 		if err == errAgain {
@@ -172,13 +162,11 @@ func (t *Transport) run(wait bool) {
 
 // take begins with the next piece. t.mu is held.
 func (t *Transport) take() bool {
-	if t.curOwn {
-		t.queue.recycle(t.cur)
-	}
-	t.cur, t.curPrio, t.curOwn = t.queue.take()
+	t.queue.recycle(t.cur)
+	t.cur, t.curPrio = t.queue.take()
 	t.off = 0
 	t.crowd = false
-	return len(t.cur) > 0
+	return len(t.cur.b) > 0
 }
 
 // advance takes note that l took n bytes. t.mu is held.
@@ -196,10 +184,10 @@ func (t *Transport) advance(l *link, n int) {
 
 // rewind makes another link begin with the batch that the last one has not taken whole. t.mu is held.
 func (t *Transport) rewind() {
-	if t.off == len(t.cur) {
+	if t.off == len(t.cur.b) {
 		return
 	}
-	at := batchAt(t.cur, t.off)
+	at := batchAt(t.cur.b, t.off)
 	t.queued[t.curPrio] += t.off - at
 	t.off = at
 }
@@ -219,43 +207,42 @@ func (t *Transport) room(p int, drop bool, done <-chan struct{}) bool {
 		t.blocked++
 		defer func() { t.blocked-- }()
 	}
-	w := &waiter{in: make(chan struct{}, 1)}
-	t.waiting[p] = append(t.waiting[p], w)
-	t.mu.Unlock()
-	t.m.flush() // what it waits for may be held back by this very goroutine
-	admitted := false
-	select {
-	case <-w.in:
-		admitted = true
-	case <-done:
-	case <-expired:
-	case <-t.done:
+	for t.queued[p] >= t.m.o.QueueBytes {
+		if t.waiting[p] == nil {
+			t.waiting[p] = make(chan struct{})
+		}
+		room := t.waiting[p]
+		t.mu.Unlock()
+		t.m.flush() // what it waits for may be held back by this very goroutine
+		gaveUp := false
+		select {
+		case <-room:
+		case <-done:
+			gaveUp = true
+		case <-expired:
+			gaveUp = true
+		case <-t.done:
+		}
+		t.mu.Lock()
+		switch {
+		case t.err != nil:
+			return false
+		case gaveUp && drop:
+			t.dropped++
+			return false
+		case gaveUp:
+			t.refused++
+			return false
+		}
 	}
-	t.mu.Lock()
-	if i := slices.Index(t.waiting[p], w); i >= 0 {
-		t.waiting[p] = slices.Delete(t.waiting[p], i, i+1)
-	}
-	switch {
-	case t.err != nil:
-		return false
-	case admitted:
-		return true
-	case drop:
-		t.dropped++
-	default:
-		t.refused++
-	}
-	t.admit(p) // it may have been let in at the same moment
-	return false
+	return true
 }
 
-// admit lets the first of those in who wait for room, if there is some; he lets the next one in. t.mu is held.
+// admit lets in all who wait for room, once there is plenty. t.mu is held.
 func (t *Transport) admit(p int) {
-	if w := t.waiting[p]; len(w) > 0 && t.queued[p] < t.m.o.QueueBytes {
-		select {
-		case w[0].in <- struct{}{}:
-		default:
-		}
+	if t.waiting[p] != nil && t.queued[p] <= t.m.o.QueueBytes/2 {
+		close(t.waiting[p])
+		t.waiting[p] = nil
 	}
 }
 

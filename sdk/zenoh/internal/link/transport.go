@@ -210,7 +210,7 @@ func (t *Transport) dropLink(l *link, err error) {
 	if i == 0 {
 		t.rewind()
 	}
-	if !t.queue.setLimit(limit) || !fits(t.cur[t.off:], limit) {
+	if !t.queue.setLimit(limit) || !fits(t.cur.b[t.off:], limit) {
 		t.fail(fmt.Errorf("%w, and the other link takes only batches of %d bytes", err, limit))
 	}
 }
