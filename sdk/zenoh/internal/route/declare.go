@@ -90,7 +90,7 @@ func (r *Router) addEntity(f *Face, k Kind, id uint32, key string, complete bool
 	if k == Token && a != nil && !a.renewed(f) {
 		r.history(a, e) // it is not new: who did not ask for what is there already is not told
 	} else {
-		r.changed(e)
+		r.changed(e, f)
 	}
 	if known && !old.stale && old.key != key {
 		r.dropHolding(f, k, old)
@@ -155,7 +155,7 @@ func (r *Router) dropHolding(f *Face, k Kind, x entity) {
 	}
 	e.unhold(f, x.complete)
 	r.bump(k)
-	r.changed(e)
+	r.changed(e, nil)
 	r.tables[k].release(e)
 }
 
@@ -189,29 +189,31 @@ func (r *Router) forgetSent(f *Face) {
 const (
 	syncPlain  = iota
 	syncAsked  // an interest of the face that is not aggregate matches the key
-	syncAnswer // so it does, and the face is to be told again
+	syncAnswer // so it does, and the face is to be told again, in answer to it
+	syncWhole  // an aggregate interest does, which is to be answered
 )
 
-// changed tells all faces concerned that the holders of e have changed.
-func (r *Router) changed(e *entry) {
+// changed tells all faces concerned that the holders of e have changed. by is who declared it, nil if somebody has
+// withdrawn it: what is left then is no news for those who were not told of it.
+func (r *Router) changed(e *entry, by *Face) {
 	r.pushedTold(e)
 	r.mark++
-	oneShot := r.mark
+	heard := r.mark
 	for _, i := range r.wanted[e.kind].by(e.key) {
 		switch {
 		case i.watch != nil:
 			r.syncWatch(i)
 		case i.aggregates(e.kind):
 			r.sync(i.face, e.kind, i.key, nil, syncPlain, 0)
-		case len(e.holders) == 0 && e.kind == Token && i.face.sent[Token][e.key] == nil:
-			if i.face.mark != oneShot {
-				i.face.mark = oneShot
-				r.emitGone(i.face, e.key)
+		case by != nil:
+			if concerns(i.face, by, e.kind) {
+				r.sync(i.face, e.kind, e.key, e, syncAsked, 0)
 			}
-		default:
-			if r.sync(i.face, e.kind, e.key, e, syncAsked, 0) {
-				i.face.mark = oneShot
-			}
+		case e.kind == Token && len(e.holders) == 0 && i.face.sent[Token][e.key] == nil && i.face.mark != heard:
+			i.face.mark = heard
+			r.emitGone(i.face, e.key)
+		case r.sync(i.face, e.kind, e.key, e, syncPlain, 0):
+			i.face.mark = heard // it need not hear it twice
 		}
 	}
 	r.toldAgain(e)
@@ -233,14 +235,14 @@ func (r *Router) toldAgain(e *entry) {
 
 // sync tells d what has changed for it about key: D_x where it has to know of the key and does not, again where the
 // queryable's completeness is another, U_x where it does not have to any more. e is the entry of key, nil if not at hand;
-// iid is what syncAnswer answers. It reports whether it withdrew.
+// iid is what is answered. It reports whether it withdrew.
 func (r *Router) sync(d *Face, k Kind, key string, e *entry, how int, iid uint32) (withdrawn bool) {
 	if e == nil {
 		e = r.tables[k].byKey[key]
 	}
 	s := d.sent[k][key]
 	direct, complete := false, false
-	if e != nil && (d.isPushed() || how != syncPlain || s != nil && s.direct) {
+	if e != nil && (d.isPushed() || how == syncAsked || how == syncAnswer || s != nil && s.direct) {
 		direct, complete = e.visible(d)
 	}
 	want := direct
@@ -275,10 +277,10 @@ func (r *Router) sync(d *Face, k Kind, key string, e *entry, how int, iid uint32
 			e.untell(d)
 		}
 	}
-	if fresh || s.complete != complete || how == syncAnswer {
+	if fresh || s.complete != complete || how >= syncAnswer {
 		s.complete = complete
 		o := outMsg{kind: wire.Declare, decl: declKinds[k], id: s.id, key: key, complete: complete}
-		if how == syncAnswer {
+		if how >= syncAnswer {
 			o.hasIID, o.iid = true, iid
 		}
 		r.emit(d, o)

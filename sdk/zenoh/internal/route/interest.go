@@ -140,7 +140,7 @@ func (r *Router) addInterest(i *interest) {
 			continue
 		}
 		if i.mode == wire.InterestCurrentFuture && i.aggregates(k) {
-			r.sync(f, k, i.key, nil, syncAnswer, i.id)
+			r.sync(f, k, i.key, nil, syncWhole, i.id)
 			continue
 		}
 		for _, e := range r.tables[k].matches(i.key, i.restricted) {

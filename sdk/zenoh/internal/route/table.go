@@ -157,17 +157,19 @@ func (e *entry) heldBy(f *Face) bool {
 	return slices.ContainsFunc(e.holders, func(h holder) bool { return h.face == f })
 }
 
-// visible reports whether somebody declared e whom d has to do with, and whether one of those is a complete queryable. A
-// face's own declarations do not count for it (zenoh-wire 8.3.2), but its tokens do, and those of local sessions, which
-// reach themselves.
+// concerns reports whether d has to do with what f declares. A face's own declarations do not count for it (zenoh-wire
+// 8.3.2), but its tokens do, and those of local sessions, which reach themselves.
+func concerns(d, f *Face, k Kind) bool {
+	return relays(f.rel, d.rel) && (f != d || d.rel == Local || k == Token)
+}
+
+// visible reports whether somebody declared e whom d has to do with, and whether one of those is a complete queryable.
 func (e *entry) visible(d *Face) (ok, complete bool) {
 	for i := range e.holders {
-		h := &e.holders[i]
-		if !relays(h.face.rel, d.rel) || h.face == d && d.rel != Local && e.kind != Token {
-			continue
+		if h := &e.holders[i]; concerns(d, h.face, e.kind) {
+			ok = true
+			complete = complete || h.complete > 0
 		}
-		ok = true
-		complete = complete || h.complete > 0
 	}
 	return ok, complete
 }
