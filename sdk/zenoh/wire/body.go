@@ -41,7 +41,7 @@ func (r *reader) pushBody(d *Body) {
 
 // raw keeps the body that began at start.
 func (r *reader) raw(d *Body, start int) {
-	if r.err == "" {
+	if r.err == 0 {
 		d.Raw = r.b[start:r.i:r.i]
 	}
 }

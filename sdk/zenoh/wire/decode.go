@@ -147,7 +147,7 @@ func (r *reader) stack() []byte {
 		s.u8() // where it was taken
 		s.zbuf()
 	}
-	if s.err != "" {
+	if s.err != 0 {
 		return nil
 	}
 	return p

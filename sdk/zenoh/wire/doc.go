@@ -33,21 +33,38 @@ const (
 	extMandatory = 0x10 // who does not know the extension must not accept the message
 )
 
-// Error is why something could not be decoded. Errors are constants: to refuse a message allocates nothing.
-type Error string
-
-// Error returns the text of e.
-func (e Error) Error() string { return "zenoh: " + string(e) }
+// Error is why something could not be decoded. It is a number so that to refuse a message allocates nothing.
+type Error uint8
 
 // The errors of decoding.
 const (
-	ErrShort     Error = "message is cut short"
-	ErrUnknown   Error = "message or body of unknown kind"
-	ErrMandatory Error = "unknown mandatory extension"
-	ErrRange     Error = "number out of range"
-	ErrID        Error = "invalid id"
-	ErrText      Error = "text is not UTF-8"
-	ErrExtension Error = "invalid extension"
-	ErrWhatAmI   Error = "invalid mode"
-	ErrTooMany   Error = "more elements than allowed"
+	ErrShort     Error = iota + 1 // message is cut short
+	ErrUnknown                    // message or body of unknown kind
+	ErrMandatory                  // unknown mandatory extension
+	ErrRange                      // number out of range
+	ErrID                         // invalid id
+	ErrText                       // text is not UTF-8
+	ErrExtension                  // invalid extension
+	ErrWhatAmI                    // invalid mode
+	ErrTooMany                    // more elements than allowed
 )
+
+var errorTexts = [...]string{
+	ErrShort:     "message is cut short",
+	ErrUnknown:   "message or body of unknown kind",
+	ErrMandatory: "unknown mandatory extension",
+	ErrRange:     "number out of range",
+	ErrID:        "invalid id",
+	ErrText:      "text is not UTF-8",
+	ErrExtension: "invalid extension",
+	ErrWhatAmI:   "invalid mode",
+	ErrTooMany:   "more elements than allowed",
+}
+
+// Error returns the text of e.
+func (e Error) Error() string {
+	if int(e) < len(errorTexts) {
+		return "zenoh: " + errorTexts[e]
+	}
+	return "zenoh: error"
+}

@@ -446,7 +446,7 @@ func (w *writer) unknown(chain []byte) {
 		start := r.i
 		h := r.u8()
 		r.skipExt(h)
-		if r.err != "" {
+		if r.err != 0 {
 			return
 		}
 		w.ext(h &^ flagZ)

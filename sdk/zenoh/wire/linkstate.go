@@ -96,10 +96,10 @@ func DecodeLinkStates(b []byte) ([]LinkState, error) {
 		return nil, ErrTooMany
 	}
 	var list []LinkState
-	for ; n > 0 && r.err == ""; n-- {
+	for ; n > 0 && r.err == 0; n-- {
 		list = append(list, r.linkState())
 	}
-	if r.err != "" {
+	if r.err != 0 {
 		return nil, r.err
 	}
 	return list, nil
@@ -127,12 +127,12 @@ func (r *reader) linkState() (s LinkState) {
 		s.Locators = r.locators()
 	}
 	n := r.zint()
-	for k := n; k > 0 && r.err == ""; k-- {
+	for k := n; k > 0 && r.err == 0; k-- {
 		s.Links = append(s.Links, r.zint())
 	}
 	if o&linkHasWeights != 0 {
 		s.Weights = []uint16{}
-		for ; n > 0 && r.err == ""; n-- {
+		for ; n > 0 && r.err == 0; n-- {
 			s.Weights = append(s.Weights, r.z16())
 		}
 	}

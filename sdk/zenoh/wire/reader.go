@@ -15,7 +15,7 @@ type reader struct {
 }
 
 func (r *reader) fail(e Error) {
-	if r.err == "" {
+	if r.err == 0 {
 		r.err = e
 	}
 	r.i = len(r.b)
@@ -23,7 +23,7 @@ func (r *reader) fail(e Error) {
 
 // done returns how much was read, or the error.
 func (r *reader) done() (int, error) {
-	if r.err != "" {
+	if r.err != 0 {
 		return 0, r.err
 	}
 	return r.i, nil
@@ -164,7 +164,7 @@ func (r *reader) sub() reader { return reader{b: r.zbuf()} }
 
 // merge takes over the error of what was read of an extension.
 func (r *reader) merge(s *reader) {
-	if s.err != "" {
+	if s.err != 0 {
 		r.fail(s.err)
 	}
 }

@@ -96,7 +96,7 @@ func (r *reader) locators() (list []string) {
 		r.fail(ErrTooMany)
 		return nil
 	}
-	for ; n > 0 && r.err == ""; n-- {
+	for ; n > 0 && r.err == 0; n-- {
 		list = append(list, r.text(MaxLocator))
 	}
 	return list

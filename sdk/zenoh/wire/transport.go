@@ -186,7 +186,7 @@ func DecodeInit(b []byte, m *Init) (int, error) {
 // transportHeader reads the header of a message that must be of kind k.
 func (r *reader) transportHeader(k TransportKind) byte {
 	h := r.u8()
-	if r.err == "" && TransportID(h) != k {
+	if r.err == 0 && TransportID(h) != k {
 		r.fail(ErrUnknown)
 	}
 	return h
