@@ -27,7 +27,7 @@ type request struct {
 	attachment []byte
 	source     SourceInfo
 	expires    time.Time
-	asker      *get // where the handler runs on the asker's goroutine
+	asker      *get // where there is one queryable, and its handler runs on the asker's goroutine
 
 	mu      sync.Mutex
 	pending int  // queries that are not final
@@ -63,12 +63,12 @@ func (s *Session) asked(m *wire.Message) {
 		s.refuse(r)
 		return
 	}
-	t := s.node.tasks.mine()
-	if t != nil && t.get != nil {
-		r.asker = t.get
-	}
 	r.pending = len(to)
 	if len(to) == 1 {
+		t := s.node.tasks.mine()
+		if t != nil && t.get != nil {
+			r.asker = t.get
+		}
 		r.first.req, r.first.to = r, to[0]
 		r.first.start(t)
 		return
@@ -146,7 +146,9 @@ func (q *Query) start(t *task) {
 	case t != nil && t.get != nil && q.to.o.Inline, q.to.o.Quick:
 		q.run()
 	default:
-		q.req.asker = nil
+		if t != nil { // it is the only query of its request: nobody else looks yet
+			q.req.asker = nil
+		}
 		q.to.session.node.runners.run(q)
 	}
 }
