@@ -78,8 +78,7 @@ func (c *channel) send(p []byte) error {
 }
 
 // open does the handshake of who dials.
-func (c *channel) open(o *Options, expect wire.ID) (*agreed, []byte, error) {
-	h := &opener{o: o, expect: expect}
+func (c *channel) open(h *opener) (*agreed, []byte, error) {
 	if err := c.send(h.start()); err != nil {
 		return nil, nil, err
 	}

@@ -32,7 +32,10 @@ func (m *Manager) tick() {
 	defer timer.Stop()
 	last := time.Now()
 	for {
-		<-timer.C
+		select {
+		case <-timer.C:
+		case <-m.emptied:
+		}
 		now := time.Now()
 		late := now.Sub(last) > looks*period // this process was held up, not its peers
 		last = now

@@ -59,9 +59,16 @@ func (m *Manager) dial(ctx context.Context, e Endpoint, expect wire.ID) (*Transp
 	}
 	interrupt := context.AfterFunc(ctx, func() { _ = c.sock.SetDeadline(time.Unix(1, 0)) })
 	defer interrupt()
-	a, rest, err := c.open(&m.o, expect)
+	var have *Transport
+	a, rest, err := c.open(&opener{o: &m.o, expect: expect, known: func(id wire.ID) bool {
+		have = m.dialled(id)
+		return have != nil
+	}})
 	if err != nil {
 		c.end(err)
+		if errors.Is(err, errHave) {
+			return have, nil
+		}
 		return nil, err
 	}
 	info.BatchSize = a.batch

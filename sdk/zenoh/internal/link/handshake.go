@@ -47,6 +47,11 @@ type ClosedError struct{ Reason wire.Reason }
 // Error returns the reason.
 func (e *ClosedError) Error() string { return "closed by the peer: " + e.Reason.String() }
 
+// Is reports whether e means the same as target.
+func (e *ClosedError) Is(target error) bool {
+	return target == ErrSelf && e.Reason == wire.ReasonConnectionToSelf
+}
+
 // refusal is why we end a handshake or a link, and what we tell the peer.
 type refusal struct {
 	reason wire.Reason
@@ -109,8 +114,9 @@ func decodeHandshake[T any](batch []byte, k wire.TransportKind, decode func([]by
 // opener is the handshake of who dials, without the I/O: start, then step with what comes until it is done.
 type opener struct {
 	o      *Options
-	expect wire.ID // zero: anybody
-	opened bool    // OpenSyn is sent
+	expect wire.ID            // zero: anybody
+	known  func(wire.ID) bool // whether a link to that node is there; nil: no
+	opened bool               // OpenSyn is sent
 	agreed
 }
 
@@ -159,6 +165,8 @@ func (h *opener) initAck(m *wire.Init) ([]byte, error) {
 		return nil, &refusal{wire.ReasonConnectionToSelf, ErrSelf}
 	case !h.expect.IsZero() && m.ID != h.expect:
 		return nil, refuse(wire.ReasonInvalid, "node is %s, want %s", m.ID, h.expect)
+	case h.known != nil && h.known(m.ID):
+		return nil, &refusal{wire.ReasonMaxLinks, errHave}
 	case m.Resolution&3 > h.o.resolution()&3 || m.Resolution>>2&3 > h.o.resolution()>>2&3 || m.Patch > h.o.patchLevel():
 		return nil, refuse(wire.ReasonInvalid, "more was granted than offered")
 	}

@@ -121,7 +121,7 @@ func TestMessagesArriveInOrder(t *testing.T) {
 		{"nothing", func(o *Options) { o.NoPatch, o.NoQoS, o.Resolution = true, true, 8 }, func(o *Options) { o.BatchSize = 100 }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			const count = 3000
+			const count = 600
 			sizes := []int{0, 1, 10, 50, 64, 100, 1000, 5000, 70000}
 			got := make(chan string, 1)
 			var n int

@@ -25,6 +25,7 @@ type Manager struct {
 	listeners  map[*Listener]struct{}
 	closed     bool
 	ticking    bool
+	emptied    chan struct{} // tells the clock that no transport is left
 	life       context.Context
 	end        context.CancelFunc
 	running    sync.WaitGroup
@@ -32,6 +33,8 @@ type Manager struct {
 	corks struct {
 		sync.Mutex
 		active int          // readers that are handing out messages
+		ended  uint64       // how often one was done with that
+		slow   uint64       // ended, plus 1, when those who were at it took too long
 		held   []*Transport // those that were sent to meanwhile
 		armed  bool
 		timer  *time.Timer
@@ -56,6 +59,7 @@ type Counts struct {
 func NewManager(o Options, h Handler) *Manager {
 	o.setDefaults()
 	m := &Manager{o: o, h: h, transports: map[wire.ID]*Transport{}, listeners: map[*Listener]struct{}{}}
+	m.emptied = make(chan struct{}, 1)
 	m.life, m.end = context.WithCancel(context.Background())
 	return m
 }
@@ -226,6 +230,12 @@ func (m *Manager) forget(t *Transport) {
 	if m.transports[t.agreed.id] == t {
 		delete(m.transports, t.agreed.id)
 	}
+	if len(m.transports) == 0 {
+		select {
+		case m.emptied <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // start brings a link up whose place is reserved.
@@ -240,7 +250,8 @@ func (m *Manager) start(t *Transport, first bool, c *channel, info LinkInfo, res
 	}
 	m.o.Log.Debug("link up", "remote", info.Remote, "id", t.agreed.id, "dialled", info.Dialled)
 	if first {
-		t.context = m.h.Up(t)
+		c := m.h.Up(t)
+		t.context.Store(&c)
 		close(t.up)
 	}
 	m.running.Go(func() { t.read(l) })
@@ -254,12 +265,12 @@ func (m *Manager) cork() {
 	m.corks.Unlock()
 }
 
-// leave leaves it to those who hand out messages to write what t has to send. It reports false if there are none. t.mu is
-// held.
+// leave leaves it to those who hand out messages to write what t has to send. It reports false if there are none, or if
+// they take too long over it. t.mu is held.
 func (m *Manager) leave(t *Transport) bool {
 	m.corks.Lock()
 	defer m.corks.Unlock()
-	if m.corks.active == 0 {
+	if m.corks.active == 0 || m.corks.slow == m.corks.ended+1 {
 		return false
 	}
 	m.corks.held = append(m.corks.held, t)
@@ -277,6 +288,7 @@ func (m *Manager) leave(t *Transport) bool {
 func (m *Manager) uncork() {
 	m.corks.Lock()
 	m.corks.active--
+	m.corks.ended++
 	m.corks.Unlock()
 	m.flush()
 }
@@ -284,6 +296,9 @@ func (m *Manager) uncork() {
 func (m *Manager) overdue() {
 	m.corks.Lock()
 	m.corks.armed = false
+	if m.corks.active > 0 && len(m.corks.held) > 0 {
+		m.corks.slow = m.corks.ended + 1
+	}
 	m.corks.Unlock()
 	m.flush()
 }

@@ -139,10 +139,13 @@ func (t *Transport) run(wait bool) {
 			t.m.running.Go(t.background)
 			return
 		}
-		l := t.links[0]
+		l, p := t.links[0], t.cur.b[t.off:]
 		t.mu.Unlock()
-		n, err := l.write(t.cur.b[t.off:], wait)
+		n, err := l.write(p, wait)
 		t.mu.Lock()
+		if len(t.links) == 0 || t.links[0] != l {
+			continue // it was lost meanwhile: the next one, if any, begins with that batch again
+		}
 		t.advance(l, n)
 		if err == errAgain {
 			t.m.running.Go(t.background)

@@ -42,7 +42,7 @@ var (
 type Transport struct {
 	m       *Manager
 	agreed  agreed
-	context any
+	context atomic.Pointer[any]
 	up      chan struct{} // closed when Up returned
 	done    chan struct{} // closed when no message can be sent any more
 	gone    chan struct{} // closed when Down returned
@@ -74,8 +74,13 @@ func (t *Transport) Presented() wire.WhatAmI { return t.agreed.ours }
 // User is whom the remote node proved to be when it dialled us, or empty.
 func (t *Transport) User() string { return t.agreed.user }
 
-// Context is what Handler.Up returned.
-func (t *Transport) Context() any { return t.context }
+// Context is what Handler.Up returned, and nil until then.
+func (t *Transport) Context() any {
+	if c := t.context.Load(); c != nil {
+		return *c
+	}
+	return nil
+}
 
 // Done is closed when nothing can be sent any more. Messages may still arrive until Handler.Down.
 func (t *Transport) Done() <-chan struct{} { return t.done }

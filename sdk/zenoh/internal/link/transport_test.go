@@ -1,0 +1,578 @@
+package link
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/essa-project/essad/sdk/zenoh/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// soon bounds what must happen but says nothing of when.
+const soon = 20 * time.Second
+
+func await[T any](t testing.TB, what string, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(soon):
+		t.Fatalf("no %s", what)
+		panic("unreachable")
+	}
+}
+
+// until waits for a condition.
+func until(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(soon); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not: %s", what)
+		}
+	}
+}
+
+// raw is a peer made by hand: it has done the handshake and is on its own from there.
+type raw struct {
+	t testing.TB
+	*channel
+	agreed *agreed
+	rest   []byte
+}
+
+// dialRaw dials at as a node with what else o says.
+func dialRaw(t testing.TB, at string, change func(*Options)) *raw {
+	t.Helper()
+	o := testOptions(wire.NewID(), wire.Client, change)
+	c := rawConn(t, at)
+	a, rest, err := c.open(&opener{o: o})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &raw{t, c, a, rest}
+}
+
+func rawConn(t testing.TB, at string) *channel {
+	t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(at, "tcp/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return newChannel(conn.(socket))
+}
+
+// closed returns the reason of the CLOSE that comes, among other batches, or an error if none does.
+func (c *channel) closed() (wire.Reason, error) {
+	for {
+		b, err := c.batch()
+		if err != nil {
+			return 0, err
+		}
+		var m wire.Close
+		if len(b) > 0 && !wire.IsNetwork(b[0]) && wire.TransportID(b[0]) == wire.CloseKind {
+			_, err := wire.DecodeClose(b, &m)
+			return m.Reason, err
+		}
+	}
+}
+
+func (r *raw) frame(m ...*wire.Message) {
+	if err := r.send(frame(r.agreed.ownSN, m...)); err != nil {
+		r.t.Error(err)
+	}
+	r.agreed.ownSN = (r.agreed.ownSN + 1) & r.agreed.mask
+}
+
+func TestLifeOfATransport(t *testing.T) {
+	got := make(chan string, 10)
+	b := newNode(t, func(o *Options) {
+		o.WhatAmI = wire.Peer
+		o.Present = func(remote wire.WhatAmI) (wire.WhatAmI, error) {
+			if remote == wire.Client {
+				return wire.Router, nil
+			}
+			return wire.Peer, nil
+		}
+	}, func(_ *Transport, m *wire.Message) { got <- strings.Clone(m.Key.Suffix) })
+	a := newNode(t, func(o *Options) { o.WhatAmI = wire.Client }, nil)
+	ta := pair(t, a, b, "tcp/127.0.0.1:0")
+	tb := await(t, "transport", b.up)
+	if ta.ID() != b.o.ID || tb.ID() != a.o.ID || ta.WhatAmI() != wire.Router || tb.WhatAmI() != wire.Client ||
+		ta.Presented() != wire.Client || tb.Presented() != wire.Router {
+		t.Errorf("%v %v, %v %v", ta.ID(), ta.WhatAmI(), tb.ID(), tb.WhatAmI())
+	}
+	if la, lb := ta.Links()[0], tb.Links()[0]; !la.Dialled || lb.Dialled || la.Local != lb.Remote || la.Remote != lb.Local {
+		t.Errorf("%+v, %+v", la, lb)
+	}
+	ta.Send(named("last words", 10, wire.DefaultQoS), nil)
+	ta.Close(wire.ReasonGeneric)
+	if s := await(t, "message", got); s != "last words" {
+		t.Error(s)
+	}
+	if err := await(t, "end", a.down); !errors.Is(err, ErrClosed) {
+		t.Error(err)
+	}
+	var closed *ClosedError
+	if err := await(t, "end", b.down); !errors.As(err, &closed) || closed.Reason != wire.ReasonGeneric {
+		t.Error(err)
+	}
+	<-ta.Done()
+	if ta.Send(named("too late", 0, wire.RequestQoS), nil) || len(a.Transports()) != 0 {
+		t.Error("it is still there")
+	}
+	if s := ta.Stats(); s.Out != 1 || s.Queued != 0 || s.BytesOut == 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Frames may stand behind the OpenAck, in its segment and even in its batch.
+func TestFramesBehindTheHandshake(t *testing.T) {
+	for _, apart := range []bool{true, false} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		got := make(chan string, 10)
+		a := newNode(t, nil, func(_ *Transport, m *wire.Message) { got <- strings.Clone(m.Key.Suffix) })
+		go func() {
+			conn, err := ln.Accept()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			c := newChannel(conn.(socket))
+			h, _, err := c.accept(testOptions(idB, wire.Router, nil))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			b, f := h.ack(), frame(h.ownSN, named("first", 3, wire.PriorityData))
+			if apart {
+				b = append(rawBatch(b), rawBatch(f)...)
+			} else {
+				b = rawBatch(append(b, f...))
+			}
+			_, _ = conn.Write(append(b, rawBatch(frame(h.ownSN+1, named("second", 3, wire.PriorityData)))...))
+			_, _ = c.batch()
+			conn.Close()
+		}()
+		a.dial(t, "tcp/"+ln.Addr().String())
+		if s := await(t, "message", got) + " " + await(t, "message", got); s != "first second" {
+			t.Error(s)
+		}
+		a.Transports()[0].Close(wire.ReasonGeneric)
+		await(t, "end", a.down)
+	}
+}
+
+// Two nodes that dial each other have one transport with two links; when one is cut the other goes on.
+func TestTwoLinks(t *testing.T) {
+	for round := range 10 {
+		t.Run(fmt.Sprint(round), func(t *testing.T) {
+			var atA, atB atomic.Uint64
+			a := newNode(t, nil, func(*Transport, *wire.Message) { atA.Add(1) })
+			b := newNode(t, nil, func(*Transport, *wire.Message) { atB.Add(1) })
+			la, lb := a.listen(t, "tcp/127.0.0.1:0"), b.listen(t, "tcp/127.0.0.1:0")
+			dialled := make(chan *Transport)
+			go func() { dialled <- a.dial(t, lb.Locators()[0]) }()
+			tb := b.dial(t, la.Locators()[0])
+			ta := <-dialled
+			until(t, "two links each", func() bool { return len(ta.Links()) == 2 && len(tb.Links()) == 2 })
+			if again := a.dial(t, lb.Locators()[0]); again != ta {
+				t.Error("a third link")
+			}
+			if again, err := a.Dial(t.Context(), endpoint(t, lb.Locators()[0]), b.o.ID); err != nil || again != ta {
+				t.Error(again, err)
+			}
+			send := func(tr *Transport, n int) {
+				for range n {
+					tr.Send(named("k", 100, wire.RequestQoS), nil)
+				}
+			}
+			send(ta, 10)
+			send(tb, 10)
+			until(t, "messages both ways", func() bool { return atA.Load() == 10 && atB.Load() == 10 })
+			ta.mu.Lock()
+			l := ta.links[round%2]
+			ta.mu.Unlock()
+			l.kill(errors.New("cut by the test"))
+			until(t, "one link each", func() bool { return len(ta.Links()) == 1 && len(tb.Links()) == 1 })
+			send(ta, 10)
+			send(tb, 10)
+			until(t, "messages over the other", func() bool { return atA.Load() == 20 && atB.Load() == 20 })
+			if len(a.down)+len(b.down) > 0 || len(a.up) != 1 || len(b.up) != 1 {
+				t.Error("the transport changed")
+			}
+			if round < 5 {
+				ta.links[0].kill(errors.New("cut by the test"))
+				if err := await(t, "end", b.down); !errors.Is(err, ErrLost) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// What waits for a link that is lost goes by the other one, from the beginning of the batch that was cut.
+func TestTwoLinksUnderLoad(t *testing.T) {
+	const count = 20_000
+	var next, wrong atomic.Uint64
+	done := make(chan struct{})
+	b := newNode(t, nil, func(_ *Transport, m *wire.Message) {
+		n := uint64(m.RequestID)
+		if n < next.Load() || !bytes.Equal(m.Body.Payload, pattern(int(n%3000))) {
+			wrong.Add(1)
+		}
+		next.Store(n + 1)
+		if n == count-1 {
+			close(done)
+		}
+	})
+	a := newNode(t, nil, nil)
+	la, lb := a.listen(t, "tcp/127.0.0.1:0"), b.listen(t, "tcp/127.0.0.1:0")
+	ta := a.dial(t, lb.Locators()[0])
+	b.dial(t, la.Locators()[0])
+	until(t, "two links", func() bool { return len(ta.Links()) == 2 })
+	for i := range count {
+		m := &wire.Message{Kind: wire.Request, QoS: wire.RequestQoS, RequestID: uint32(i), Key: wire.WireExpr{Suffix: "k"}}
+		m.Body = wire.Body{Kind: wire.Query, Payload: pattern(i % 3000), HasPayload: true}
+		if !ta.Send(m, nil) {
+			t.Fatal("not sent")
+		}
+		if i == count/2 {
+			ta.mu.Lock()
+			l := ta.links[0]
+			ta.mu.Unlock()
+			l.kill(errors.New("cut by the test"))
+		}
+	}
+	await(t, "last message", done)
+	if n := wrong.Load(); n > 0 {
+		t.Errorf("%d messages came twice, late or damaged", n)
+	}
+}
+
+// A second link that is not like the first one, or one too many, is refused.
+func TestSecondLinkRefused(t *testing.T) {
+	b := newNode(t, nil, nil)
+	at := b.listen(t, "tcp/127.0.0.1:0").Locators()[0]
+	first := dialRaw(t, at, func(o *Options) { o.ID = idA })
+	await(t, "transport", b.up)
+	c := rawConn(t, at)
+	_, _, err := c.open(&opener{o: testOptions(idA, wire.Client, nil)})
+	var closed *ClosedError
+	if !errors.As(err, &closed) || closed.Reason != wire.ReasonMaxLinks {
+		t.Errorf("one too many: %v", err)
+	}
+	first.sock.Close()
+	await(t, "end", b.down)
+	// We dial idA, and another one dials us as idA with another mode.
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		c := newChannel(conn.(socket))
+		if h, _, err := c.accept(testOptions(idA, wire.Peer, nil)); err == nil {
+			_ = c.send(h.ack())
+			_, _ = c.batch()
+		}
+	}()
+	b.dial(t, "tcp/"+ln.Addr().String())
+	_, _, err = rawConn(t, at).open(&opener{o: testOptions(idA, wire.Client, nil)})
+	if !errors.As(err, &closed) || closed.Reason != wire.ReasonInvalid {
+		t.Errorf("another mode: %v", err)
+	}
+}
+
+func TestLeaseAndKeepAlive(t *testing.T) {
+	lease := func(o *Options) { o.Lease = 400 * time.Millisecond }
+	a, b := newNode(t, lease, nil), newNode(t, lease, nil)
+	at := b.listen(t, "tcp/127.0.0.1:0").Locators()[0]
+	a.dial(t, at)
+	await(t, "transport", b.up)
+	silent := dialRaw(t, at, lease)
+	await(t, "transport", b.up)
+	for range 3 { // keep-alives come
+		if m, err := silent.batch(); err != nil || !bytes.Equal(m, []byte{4}) {
+			t.Fatalf("%x, %v", m, err)
+		}
+	}
+	if err := await(t, "end of the silent one", b.down); !errors.Is(err, ErrExpired) {
+		t.Error(err)
+	}
+	talks := dialRaw(t, at, lease)
+	tr := await(t, "transport", b.up)
+	for range 20 {
+		time.Sleep(100 * time.Millisecond)
+		_ = talks.send(wire.AppendKeepAlive(nil))
+	}
+	select {
+	case <-tr.Done():
+		t.Error("one that talks was given up")
+	default:
+	}
+	if len(a.down) > 0 || len(b.Transports()) != 2 {
+		t.Error("one with keep-alives was given up")
+	}
+}
+
+// One that takes nothing is cut off when messages wait for it that must not be lost; nobody else notices.
+func TestUnresponsive(t *testing.T) {
+	var got atomic.Uint64
+	wait := func(o *Options) { o.WaitBlock, o.QueueBytes = 500*time.Millisecond, 64<<10 }
+	b := newNode(t, wait, nil)
+	at := b.listen(t, "tcp/127.0.0.1:0").Locators()[0]
+	dialRaw(t, at, nil)
+	stuck := await(t, "transport", b.up)
+	a := newNode(t, nil, func(*Transport, *wire.Message) { got.Add(1) })
+	a.dial(t, at)
+	fine := await(t, "transport", b.up)
+
+	for i := 0; i < 1_000_000 && stuck.Send(named("k", 1000, wire.PriorityData), nil); i++ {
+		fine.Send(named("k", 0, wire.PriorityData), nil)
+	}
+	if s := stuck.Stats(); s.Dropped != 1 || s.Queued < 64<<10 {
+		t.Errorf("%+v", s)
+	}
+	select {
+	case <-stuck.Done():
+		t.Error("cut off for messages that may be dropped")
+	case <-time.After(800 * time.Millisecond):
+	}
+	gaveUp := make(chan struct{})
+	close(gaveUp)
+	if stuck.Send(named("k", 1000, wire.RequestQoS), gaveUp) || stuck.Stats().Refused != 1 {
+		t.Errorf("%+v", stuck.Stats())
+	}
+	if stuck.Send(named("k", 1000, wire.RequestQoS), nil) {
+		t.Error("sent to one that takes nothing")
+	}
+	if err := await(t, "end", b.down); !errors.Is(err, ErrUnresponsive) {
+		t.Error(err)
+	}
+	sent := fine.Stats().Out
+	until(t, "everything at the other", func() bool { return got.Load() == sent })
+	if b.Counts().Unresponsive != 1 {
+		t.Errorf("%+v", b.Counts())
+	}
+}
+
+// One that takes little, but takes it, is waited for.
+func TestSlow(t *testing.T) {
+	b := newNode(t, func(o *Options) { o.WaitBlock, o.QueueBytes, o.WaitDrop = 400*time.Millisecond, 64<<10, time.Second }, nil)
+	slow := dialRaw(t, b.listen(t, "tcp/127.0.0.1:0").Locators()[0], nil)
+	tr := await(t, "transport", b.up)
+	_ = slow.sock.(*net.TCPConn).SetReadBuffer(64 << 10)
+	end := time.Now().Add(1200 * time.Millisecond)
+	go func() {
+		buf := make([]byte, 256<<10)
+		for time.Now().Before(end) {
+			time.Sleep(5 * time.Millisecond)
+			_, _ = io.ReadFull(slow.conn, buf)
+		}
+		_, _ = io.Copy(io.Discard, slow.conn)
+	}()
+	for i := 0; time.Now().Before(end); i++ {
+		q := wire.QoS(wire.PriorityData)
+		if i%2 == 0 {
+			q |= wire.Block
+		}
+		if !tr.Send(named("k", 10_000, q), nil) {
+			t.Fatalf("not sent: %+v", tr.Stats())
+		}
+	}
+}
+
+// While a piece of much is written, what is more urgent comes before the rest.
+func TestPriorities(t *testing.T) {
+	b := newNode(t, func(o *Options) { o.QueueBytes = 64 << 20 }, nil)
+	r := dialRaw(t, b.listen(t, "tcp/127.0.0.1:0").Locators()[0], nil)
+	tr := await(t, "transport", b.up)
+	tr.Send(named("large", 32<<20, wire.RequestQoS), nil)
+	tr.Send(named("urgent", 0, wire.Block|wire.PriorityControl), nil)
+	bytesBefore := 0
+	for {
+		var n [prefixBytes]byte
+		if _, err := io.ReadFull(r.conn, n[:]); err != nil {
+			t.Fatal(err)
+		}
+		m := make([]byte, binary.LittleEndian.Uint16(n[:]))
+		if _, err := io.ReadFull(r.conn, m); err != nil {
+			t.Fatal(err)
+		}
+		if wire.TransportID(m[0]) == wire.Frame {
+			break
+		}
+		bytesBefore += len(m)
+	}
+	if bytesBefore > 24<<20 {
+		t.Errorf("it came behind %d bytes", bytesBefore)
+	}
+	go func() { _, _ = io.Copy(io.Discard, r.conn) }()
+}
+
+func TestMalformedCostsItsLink(t *testing.T) {
+	var got atomic.Uint64
+	b := newNode(t, nil, func(*Transport, *wire.Message) { got.Add(1) })
+	at := b.listen(t, "tcp/127.0.0.1:0").Locators()[0]
+	a := newNode(t, nil, nil)
+	good := a.dial(t, at)
+	await(t, "transport", b.up)
+	for i, bad := range []string{"1a 05", "08", "25 ff ff ff ff ff", "a5 05 1f", "25 05 7d 00 06 64"} {
+		r := dialRaw(t, at, nil)
+		await(t, "transport", b.up)
+		_ = r.send(unhex(t, bad))
+		if err := await(t, "end", b.down); !errors.Is(err, ErrProtocol) {
+			t.Errorf("%s: %v", bad, err)
+		}
+		good.Send(named("k", 0, wire.RequestQoS), nil)
+		until(t, "message of the good one", func() bool { return got.Load() == uint64(i+1) })
+	}
+	if n := b.Counts().Malformed; n != 5 {
+		t.Errorf("%d counted", n)
+	}
+	// The beginning of a batch that never ends, and then silence, are no reason to end a link; a later end of it is.
+	r := dialRaw(t, at, nil)
+	await(t, "transport", b.up)
+	_, _ = r.conn.Write(binary.LittleEndian.AppendUint16(nil, 60000))
+	_, _ = r.conn.Write(make([]byte, 1000))
+	_ = r.sock.CloseWrite()
+	if err := await(t, "end", b.down); !errors.Is(err, ErrLost) {
+		t.Error(err)
+	}
+}
+
+func TestBounds(t *testing.T) {
+	b := newNode(t, func(o *Options) { o.MaxSessions, o.MaxPending, o.OpenTimeout = 2, 2, time.Second }, nil)
+	at := b.listen(t, "tcp/127.0.0.1:0").Locators()[0]
+	kept := dialRaw(t, at, nil)
+	await(t, "transport", b.up)
+	dialRaw(t, at, nil)
+	await(t, "transport", b.up)
+	_, _, err := rawConn(t, at).open(&opener{o: testOptions(wire.NewID(), wire.Client, nil)})
+	var closed *ClosedError
+	if !errors.As(err, &closed) || closed.Reason != wire.ReasonMaxSessions {
+		t.Errorf("a third session: %v", err)
+	}
+	until(t, "nobody at a handshake", func() bool { return b.Counts().Pending == 0 })
+	half := []*channel{rawConn(t, at), rawConn(t, at)}
+	until(t, "two at a handshake", func() bool { return b.Counts().Pending == 2 })
+	if n, err := rawConn(t, at).conn.Read(make([]byte, 1)); n > 0 || err == nil {
+		t.Error("a third one at a handshake is served")
+	}
+	for _, c := range half {
+		if n, err := c.conn.Read(make([]byte, 1)); n > 0 || err == nil {
+			t.Error("somebody who says nothing is not sent away")
+		}
+	}
+	kept.sock.Close()
+	await(t, "end", b.down)
+	dialRaw(t, at, nil)
+	await(t, "transport", b.up)
+	if c := b.Counts(); c.Accepted != 3 || c.Refused != 4 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestDialFails(t *testing.T) {
+	a := newNode(t, func(o *Options) { o.OpenTimeout = 300 * time.Millisecond }, nil)
+	ln, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if _, err := a.Dial(t.Context(), endpoint(t, "tcp/"+ln.Addr().String()), wire.ID{}); err == nil || !strings.Contains(err.Error(), "deadline") {
+		t.Errorf("silence: %v", err)
+	}
+	l := a.listen(t, "tcp/127.0.0.1:0")
+	if _, err := a.Dial(t.Context(), endpoint(t, l.Locators()[0]), wire.ID{}); !errors.Is(err, ErrSelf) {
+		t.Errorf("itself: %v", err)
+	}
+	b := newNode(t, nil, nil)
+	at := b.listen(t, "tcp/127.0.0.1:0").Locators()[0]
+	if _, err := a.Dial(t.Context(), endpoint(t, at), idA); err == nil || !strings.Contains(err.Error(), "want 44332211") {
+		t.Errorf("another node: %v", err)
+	}
+	a.dial(t, at)
+	if err := b.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	await(t, "end", a.down)
+	if _, err := a.Dial(t.Context(), endpoint(t, at), wire.ID{}); err == nil {
+		t.Error("dialled one that is closed")
+	}
+	if _, err := b.Dial(t.Context(), endpoint(t, l.Locators()[0]), wire.ID{}); !errors.Is(err, ErrClosed) {
+		t.Errorf("dial after Close: %v", err)
+	}
+	if _, err := b.Listen(t.Context(), endpoint(t, "tcp/127.0.0.1:0")); !errors.Is(err, ErrClosed) {
+		t.Errorf("listen after Close: %v", err)
+	}
+}
+
+// A handler that takes its time holds up nobody but its own transport.
+func TestSlowHandler(t *testing.T) {
+	hold := make(chan struct{})
+	var got atomic.Uint64
+	b := newNode(t, nil, func(_ *Transport, m *wire.Message) {
+		if m.Key.Suffix == "hold" {
+			<-hold
+		}
+	})
+	a := newNode(t, nil, func(*Transport, *wire.Message) { got.Add(1) })
+	at := b.listen(t, "tcp/127.0.0.1:0").Locators()[0]
+	a.dial(t, at)
+	toA := await(t, "transport", b.up)
+	other := dialRaw(t, at, nil)
+	await(t, "transport", b.up)
+	other.frame(named("hold", 0, wire.PriorityData))
+	for i := range uint64(20) {
+		toA.Send(named("k", 0, wire.RequestQoS), nil)
+		until(t, "message", func() bool { return got.Load() == i+1 })
+		time.Sleep(time.Millisecond)
+	}
+	close(hold)
+}
+
+func TestLargeMessages(t *testing.T) {
+	for _, size := range []int{1 << 16, 1 << 20, 64<<20 + 1} {
+		got := make(chan bool, 1)
+		b := newNode(t, nil, func(_ *Transport, m *wire.Message) { got <- m.Owned && bytes.Equal(m.Body.Payload, pattern(size)) })
+		a := newNode(t, nil, nil)
+		tr := pair(t, a, b, "tcp/127.0.0.1:0")
+		if !tr.Send(named("k", size, wire.RequestQoS), nil) || !await(t, "message", got) {
+			t.Errorf("%d bytes did not arrive as they are", size)
+		}
+	}
+	got := make(chan string, 2)
+	b := newNode(t, func(o *Options) { o.MaxMessage = 1 << 20 }, func(_ *Transport, m *wire.Message) { got <- strings.Clone(m.Key.Suffix) })
+	a := newNode(t, nil, nil)
+	tr := pair(t, a, b, "tcp/127.0.0.1:0")
+	tr.Send(named("too large", 2<<20, wire.RequestQoS), nil)
+	tr.Send(named("after", 0, wire.RequestQoS), nil)
+	if s := await(t, "message", got); s != "after" {
+		t.Error(s)
+	}
+	if s := (<-b.up).Stats(); s.Abandoned != 1 || s.In != 1 {
+		t.Errorf("%+v", s)
+	}
+}
