@@ -290,7 +290,7 @@ func (n *Node) startScouting(life context.Context) error {
 	}
 	n.finding = newFinding(n, life)
 	if n.cfg.Scouting.Gossip {
-		n.gossip = scout.NewGossip(n.cfg.ID, n.cfg.Mode.found(), n.Locators)
+		n.gossip = scout.NewGossip(n.cfg.ID, n.cfg.Mode.found(), n.peerLocators)
 	}
 	if !n.cfg.Scouting.Multicast {
 		return nil
@@ -301,7 +301,7 @@ func (n *Node) startScouting(life context.Context) error {
 	}
 	s, err := scout.Start(scout.Options{
 		ID: n.cfg.ID, Group: n.cfg.Scouting.Address, Interface: n.cfg.Scouting.Interface,
-		Self: &scout.Self{ID: n.cfg.ID, As: as, Locators: n.Locators},
+		Self: &scout.Self{ID: n.cfg.ID, As: as, Locators: n.peerLocators},
 		What: mask(n.cfg.Scouting.AutoConnect), Found: n.finding.add, Log: n.cfg.Log,
 	})
 	if err != nil {
@@ -311,8 +311,12 @@ func (n *Node) startScouting(life context.Context) error {
 	return nil
 }
 
-// maxFinding bounds the nodes that are dialled at a time because they were found.
-const maxFinding = 64
+const (
+	// maxFinding bounds the nodes that are dialled, or linked, because they were found.
+	maxFinding = 1024
+	// findAgain is how long one that was found is dialled again when it cannot be reached, or its link is lost.
+	findAgain = time.Minute
+)
 
 // finding dials the nodes that scouting and gossip find.
 type finding struct {
@@ -338,15 +342,11 @@ func (x *finding) wanted(f scout.Found) bool {
 	case n.cfg.Scouting.Greater && n.cfg.ID.Less(f.ID):
 		return false
 	}
-	for _, c := range n.linked() {
-		if c.t.ID() == f.ID {
-			return false
-		}
-	}
-	return true
+	return !n.linkedTo(f.ID)
 }
 
-// add dials f, unless that is not wanted or under way already. One that cannot be reached is dialled again when it is found again.
+// add keeps a link to f, unless that is not wanted or under way already. One that cannot be reached for too long is dialled again
+// when it is found again.
 func (x *finding) add(f scout.Found) {
 	if !x.wanted(f) {
 		return
@@ -358,13 +358,42 @@ func (x *finding) add(f scout.Found) {
 	}
 	x.busy[f.ID] = struct{}{}
 	x.n.working.Go(func() {
-		if _, err := x.n.dialFound(x.life, f); err != nil && x.life.Err() == nil {
-			x.n.cfg.Log.Info("no link to a node that was found", "id", f.ID.String(), "error", err)
-		}
+		x.keep(f)
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		delete(x.busy, f.ID)
 	})
+}
+
+// keep keeps a link to f until it cannot be reached for findAgain: then it is gone, or somebody else will tell of it.
+func (x *finding) keep(f scout.Found) {
+	n := x.n
+	b := n.backoff()
+	b.next = b.min
+	for last := time.Now(); time.Since(last) < findAgain; {
+		begin := time.Now()
+		if n.linkedTo(f.ID) {
+			return // it has dialled us, and will again
+		}
+		t, err := n.dialFound(x.life, f)
+		if err == nil {
+			select {
+			case <-t.Done():
+				last = time.Now()
+			case <-x.life.Done():
+				return
+			}
+		} else if x.life.Err() == nil {
+			n.cfg.Log.Info("no link to a node that was found", "id", f.ID.String(), "error", err)
+		}
+		if !b.pause(x.life, time.Since(begin)) {
+			return
+		}
+	}
+}
+
+func (n *Node) linkedTo(id ID) bool {
+	return slices.ContainsFunc(n.linked(), func(c *conn) bool { return c.t.ID() == id })
 }
 
 // gossipUp tells a new neighbour of us and of others.

@@ -100,7 +100,8 @@ type get struct {
 	roused  bool          // wake is on its way
 	direct  bool          // the asker's goroutine is in the router, or deeper
 	final   bool
-	late    bool // somebody was not final in time, or noticed that the asker gave up
+	late    bool // a handler noticed that the asker gave up, or what makes it final came after that
+	expired bool // somebody on the way says that the time is over; the own clock is to say so, too
 	err     error
 	held    []Reply
 	keys    map[string]int // indexes of held, where there are many
@@ -340,7 +341,7 @@ func (g *get) free() {
 	}
 	g.ctx, g.h, g.session, g.keys, g.err = nil, nil, nil, nil, nil
 	g.expires, g.timeout = time.Time{}, 0
-	g.bytes, g.final, g.late, g.roused, g.direct = 0, false, false, false, false
+	g.bytes, g.final, g.late, g.expired, g.roused, g.direct = 0, false, false, false, false, false
 	g.mu.Unlock()
 	select {
 	case <-g.wake:
@@ -383,9 +384,31 @@ func (s *Session) answered(m *wire.Message, done <-chan struct{}) {
 	if !ok {
 		return
 	}
+	if r.Err != nil && m.Key.Suffix == "" && string(r.Err.Payload) == timeoutText && g.isExpiry(m.RequestID) {
+		return
+	}
 	if g.take(m.RequestID, r, done, s.node.patience(done)) {
 		g.rouse(&s.node.tasks)
 	}
+}
+
+const (
+	// timeoutText is what a router answers for those who have not answered in time, with an empty key.
+	timeoutText = "Timeout"
+	// clockSlack is how much earlier than the asker others may think that its time is over.
+	clockSlack = 500 * time.Millisecond
+)
+
+// isExpiry reports whether word that the query has timed out only says what the asker will see in a moment. It is then left to
+// the asker, so that the query ends in one way and in time.
+func (g *get) isExpiry(rid uint32) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.rid != rid || g.expires.IsZero() || time.Until(g.expires) > clockSlack {
+		return false
+	}
+	g.expired = true
+	return true
 }
 
 // reply makes the Reply of a RESPONSE.
@@ -579,10 +602,10 @@ func (t *getTable) final(s *Session, rid uint32) {
 		return
 	}
 	g.mu.Lock()
-	ok := g.rid == rid && !g.final
+	ok := g.rid == rid && !g.final && !g.expired
 	if ok {
 		g.final = true
-		g.late = g.late || !g.direct && g.over()
+		g.late = g.late || !g.direct && g.over() || s.Err() != nil
 	}
 	g.mu.Unlock()
 	if ok {

@@ -154,6 +154,17 @@ func (n *Node) Locators() []string {
 	return all
 }
 
+// peerLocators are those that nodes of the mesh may dial: endpoints that make a client of everybody are not told to others.
+func (n *Node) peerLocators() []string {
+	var all []string
+	for _, l := range n.listeners {
+		if l.Relation != RelationSouth {
+			all = append(all, l.l.Locators()...)
+		}
+	}
+	return all
+}
+
 // ID is the node's Zenoh id.
 func (n *Node) ID() ID { return n.cfg.ID }
 
@@ -232,6 +243,9 @@ func (n *Node) abort(why error) {
 	n.mu.Lock()
 	if n.ended == nil {
 		n.ended = why
+	}
+	for s := range n.sessions {
+		s.fail(why)
 	}
 	n.mu.Unlock()
 	n.cutLinks()

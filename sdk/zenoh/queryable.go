@@ -32,6 +32,7 @@ type Queryable struct {
 	ch      <-chan *Query
 	ending  chan struct{}
 	closed  atomic.Bool
+	hidden  sync.Once
 }
 
 // DeclareQueryable has h get every query that intersects key. A query is final, as far as this queryable is concerned, when a
@@ -77,9 +78,11 @@ func (qb *Queryable) Undeclare() error { return qb.session.undeclare(qb) }
 
 // Withdraw is Undeclare as far as others see it, but leaves the handlers that run, and the contexts of their queries, alone.
 func (qb *Queryable) Withdraw() {
-	s := qb.session
-	s.sendDeclare(wire.Declaration{Kind: wire.UndeclQueryable, ID: qb.id}, "")
-	s.queryables.remove(qb.key.s, qb)
+	qb.hidden.Do(func() {
+		s := qb.session
+		s.sendDeclare(wire.Declaration{Kind: wire.UndeclQueryable, ID: qb.id}, "")
+		s.queryables.remove(qb.key.s, qb)
+	})
 }
 
 func (qb *Queryable) withdraw() {

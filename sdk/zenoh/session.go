@@ -30,6 +30,7 @@ type Session struct {
 
 	mu      sync.Mutex
 	ended   error // why the session has ended
+	ending  bool  // somebody takes it apart
 	decls   map[declaration]struct{}
 	follows map[*follower]struct{}    // liveliness subscribers
 	lists   map[uint32]*livelinessGet // liveliness gets, by the ids of their interests
@@ -146,14 +147,22 @@ func (s *Session) Close() error {
 	return nil
 }
 
-// end ends the session for the reason why; polite tells others of it. A second end waits like the first.
-func (s *Session) end(why error, polite bool) {
+// fail makes everything fail with why from now on.
+func (s *Session) fail(why error) {
 	s.mu.Lock()
-	first := s.ended == nil
-	if first {
+	defer s.mu.Unlock()
+	if s.ended == nil {
 		s.ended = why
 		close(s.done)
 	}
+}
+
+// end ends the session for the reason why; polite tells others of it. A second end waits like the first.
+func (s *Session) end(why error, polite bool) {
+	s.fail(why)
+	s.mu.Lock()
+	first := !s.ending
+	s.ending = true
 	decls := make([]declaration, 0, len(s.decls))
 	for d := range s.decls {
 		decls = append(decls, d)

@@ -14,7 +14,8 @@ const taskSlots = 256
 // meanwhile.
 type task struct {
 	goroutine uintptr
-	get       *get // nil for a reader
+	get       *get  // nil for a reader
+	outer     *task // what the goroutine did before: handlers that run in a Get ask others
 	asleep    []waker
 }
 
@@ -32,12 +33,17 @@ func slotOf(g uintptr) uint64 { return (uint64(g) * 0x9E3779B97F4A7C15) >> 32 % 
 // begin enters t for the calling goroutine and reports whether it could.
 func (t *tasks) begin(x *task) bool {
 	x.goroutine = self.Goroutine()
-	return t.slots[slotOf(x.goroutine)].CompareAndSwap(nil, x)
+	slot := &t.slots[slotOf(x.goroutine)]
+	if x.outer = slot.Load(); x.outer != nil && x.outer.goroutine != x.goroutine {
+		return false
+	}
+	return slot.CompareAndSwap(x.outer, x)
 }
 
 // end takes out what begin has entered, and wakes who sleeps.
 func (t *tasks) end(x *task) {
-	t.slots[slotOf(x.goroutine)].Store(nil)
+	t.slots[slotOf(x.goroutine)].Store(x.outer)
+	x.outer = nil
 	x.wake()
 }
 

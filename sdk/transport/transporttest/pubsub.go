@@ -145,7 +145,7 @@ func testDrop(f *fabric) {
 	a, b := f.session(), f.session()
 	const count = 10000
 	padding := pattern(1 << 10) // so that the queues of operating systems do not hide what is lost
-	release := make(chan struct{})
+	release, open := f.gate()
 	var got []int
 	var mu sync.Mutex
 	f.subscribe(b, "drop", 8, func(s transport.Sample) {
@@ -162,7 +162,7 @@ func testDrop(f *fabric) {
 	if d := time.Since(begin); d > patience {
 		f.Errorf("putting with Drop took %v", d)
 	}
-	close(release)
+	open()
 	seen := func() []int {
 		mu.Lock()
 		defer mu.Unlock()
@@ -187,14 +187,22 @@ func testDrop(f *fabric) {
 	cb, okB := b.(transport.DropCounter)
 	if !okA || !okB {
 		f.Error("the sessions do not count what they lose")
-	} else if n := int(ca.Dropped() + cb.Dropped()); n != last-len(s) {
+	} else if n := int(ca.Dropped() + cb.Dropped() + f.dropped()); n != last-len(s) {
 		f.Errorf("the sessions count %d lost samples, want %d", n, last-len(s))
 	}
 }
 
+// dropped is what was lost between the sessions.
+func (f *fabric) dropped() uint64 {
+	if f.h.Dropped == nil {
+		return 0
+	}
+	return f.h.Dropped()
+}
+
 func testBlockWaits(f *fabric) {
 	a, b := f.session(), f.session()
-	release := make(chan struct{})
+	release, open := f.gate()
 	var got samples
 	f.subscribe(b, "block", 4, func(s transport.Sample) {
 		<-release
@@ -216,7 +224,7 @@ func testBlockWaits(f *fabric) {
 			f.Fatal("putting with Block never waits")
 		}
 	}
-	close(release)
+	open()
 	f.eventually("everything that was taken", func() bool { return got.len() >= len(sent) })
 	for i, want := range sent {
 		if x := got.all()[i]; string(x.Payload[:5]) != want {
@@ -227,8 +235,9 @@ func testBlockWaits(f *fabric) {
 
 func testBlockStallsNobodyElse(f *fabric) {
 	a, slow, fast := f.session(), f.session(), f.session()
-	release := make(chan struct{})
+	release, open := f.gate()
 	f.subscribe(slow, "stall", 2, func(transport.Sample) { <-release })
+	defer open()
 	var got samples
 	f.subscribe(fast, "stall", 0, got.take)
 	f.settle(slow, a)
@@ -257,16 +266,18 @@ func testBlockStallsNobodyElse(f *fabric) {
 	var other samples
 	f.subscribe(fast, "free", 0, other.take)
 	f.settle(fast, a)
-	f.must(a.Put(f.ctx(), "free", nil, transport.PutOptions{}))
-	f.eventually("a sample on another key", func() bool { return other.len() == 1 })
+	// One may get lost where both share a link that is full, but not all.
+	f.eventually("a sample on another key", func() bool {
+		f.must(a.Put(f.ctx(), "free", nil, transport.PutOptions{}))
+		return other.len() > 0
+	})
 	cancel()
 	f.wantClass(<-blocked, status.Cancelled)
-	close(release)
 }
 
 func testBlockEndsWithSubscription(f *fabric) {
 	a, b := f.session(), f.session()
-	release := make(chan struct{})
+	release, open := f.gate()
 	started := make(chan struct{}, 1)
 	c := f.subscribe(b, "until", 1, func(transport.Sample) {
 		select {
@@ -306,7 +317,7 @@ func testBlockEndsWithSubscription(f *fabric) {
 	case <-time.After(patience):
 		f.Fatal("the publisher still waits for a subscription that is closed")
 	}
-	close(release)
+	open()
 	f.await("the end of Close", closed)
 }
 

@@ -197,7 +197,8 @@ func testReplyKeyMustIntersect(f *fabric) {
 
 func testLatestHoldsBack(f *fabric) {
 	a, b := f.session(), f.session()
-	replied, release := make(chan struct{}), make(chan struct{})
+	replied := make(chan struct{})
+	release, open := f.gate()
 	f.queryable(b, "held", complete, func(q transport.Query) {
 		f.check(reply(q, "one"))
 		close(replied)
@@ -210,7 +211,7 @@ func testLatestHoldsBack(f *fabric) {
 	if n := len(g.all()); n != 0 {
 		f.Errorf("%d replies before the query was final", n)
 	}
-	close(release)
+	open()
 	f.must(f.wait(g))
 	if got := g.texts(); !slices.Equal(got, []string{"one"}) {
 		f.Errorf("replies: %q", got)
@@ -262,7 +263,7 @@ func testLatestAcrossQueryables(f *fabric) {
 
 func testNoneDeliversAtOnce(f *fabric) {
 	a, b := f.session(), f.session()
-	release := make(chan struct{})
+	release, open := f.gate()
 	f.queryable(b, "stream", complete, func(q transport.Query) {
 		f.check(reply(q, "one"))
 		<-release
@@ -271,7 +272,7 @@ func testNoneDeliversAtOnce(f *fabric) {
 	f.settle(b, a)
 	g := f.start(f.ctx(), a, "stream", none)
 	f.await("the first reply while the handler runs", g.more)
-	close(release)
+	open()
 	f.must(f.wait(g))
 	if got := g.texts(); !slices.Equal(got, []string{"one", "two"}) {
 		f.Errorf("replies: %q", got)
@@ -432,7 +433,7 @@ func testManyQueries(f *fabric) {
 
 func testHandlersAreIndependent(f *fabric) {
 	a, b := f.session(), f.session()
-	release := make(chan struct{})
+	release, open := f.gate()
 	f.queryable(b, "slow/*", complete, func(q transport.Query) {
 		if q.KeyExpr() == "slow/1" {
 			<-release
@@ -445,7 +446,7 @@ func testHandlersAreIndependent(f *fabric) {
 		_, err := transport.Ask(f.ctx(), a, transport.Selector{KeyExpr: "slow/2"}, transport.GetOptions{})
 		f.must(err)
 	}
-	close(release)
+	open()
 	f.must(f.wait(g))
 }
 
@@ -497,7 +498,8 @@ func testSlowAsker(f *fabric) {
 	})
 	f.queryable(b, "short", complete, func(q transport.Query) { f.check(reply(q, "x")) })
 	f.settle(b, a)
-	release, begun := make(chan struct{}), make(chan struct{}, 1)
+	release, open := f.gate()
+	begun := make(chan struct{}, 1)
 	done := make(chan error, 1)
 	var got []string
 	go func() {
@@ -514,7 +516,7 @@ func testSlowAsker(f *fabric) {
 		_, err := transport.Ask(f.ctx(), a, transport.Selector{KeyExpr: "short"}, transport.GetOptions{})
 		f.must(err)
 	}
-	close(release)
+	open()
 	f.must(<-done)
 	if len(got) != count || !slices.IsSorted(got) {
 		f.Errorf("%d replies, sorted: %v; want %d in order", len(got), slices.IsSorted(got), count)

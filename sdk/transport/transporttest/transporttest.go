@@ -30,6 +30,8 @@ type Harness struct {
 	Sever func(s transport.Session)
 	// SeverLatency is how long the others may take to notice; 0 means that of a broken connection.
 	SeverLatency time.Duration
+	// Dropped is how many samples were lost between the sessions, where something there counts them that is no session's. It may be nil.
+	Dropped func() uint64
 	// LargePayload is the size of the largest payload to try where testing.Short() is off; 0 means 64 MiB.
 	LargePayload int
 }
@@ -125,6 +127,15 @@ func (f *fabric) alive(s transport.Session, expr string) []string {
 	var keys []string
 	f.must(s.GetLiveliness(f.ctx(), expr, func(k string) { keys = append(keys, k) }))
 	return keys
+}
+
+// gate is what handlers wait at. It is opened at the latest when the test ends, before the sessions are closed, which wait for
+// their handlers: it has to be made after them.
+func (f *fabric) gate() (gate <-chan struct{}, open func()) {
+	c := make(chan struct{})
+	open = sync.OnceFunc(func() { close(c) })
+	f.Cleanup(open)
+	return c, open
 }
 
 func (f *fabric) eventually(what string, cond func() bool) {
