@@ -167,13 +167,15 @@ func (r *Router) leaveAsk(i *interest) {
 		r.emit(g, outMsg{kind: wire.Interest, id: id, mode: wire.InterestFinal})
 		r.pruneMirror(g, a)
 	}
-	r.bumpAll()
+	if len(a.at) > 0 {
+		r.bumpAll()
+	}
 }
 
 // pruneMirror makes those of g's declarations stale that no ask covers any more: g may or may not withdraw them in time.
 func (r *Router) pruneMirror(g *Face, a *ask) {
 	for k := range kinds {
-		if a.opts&entityOptions[k] == 0 {
+		if a.opts&entityOptions[k] == 0 || !r.orphans(g, k, a) {
 			continue
 		}
 		for _, id := range sortedIDs(g.has[k]) {
@@ -181,37 +183,44 @@ func (r *Router) pruneMirror(g *Face, a *ask) {
 			if x.stale || a.restricted && !keyexpr.Intersects(a.key, x.key) || g.asksFor(k, x.key) {
 				continue
 			}
-			y := x
-			y.stale = true
-			g.has[k][id] = y
+			g.has[k][id] = entity{key: x.key, complete: x.complete, stale: true}
 			r.dropHolding(g, k, x)
 		}
 	}
 }
 
-// asksFor reports whether g would tell us what becomes of key.
-func (g *Face) asksFor(k Kind, key string) bool {
-	if g.asksAll[k] > 0 {
+// orphans reports whether there is anything to prune, which most often there is not.
+func (r *Router) orphans(g *Face, k Kind, a *ask) (found bool) {
+	r.tables[k].matching(a.key, a.restricted, func(e *entry) bool {
+		found = e.heldBy(g) && !g.asksFor(k, e.key)
+		return !found
+	})
+	return found
+}
+
+// asksFor reports whether the gateway f would tell us what becomes of key.
+func (f *Face) asksFor(k Kind, key string) bool {
+	if f.asksAll[k] > 0 {
 		return true
 	}
 	found := false
-	g.asksBy[k].Intersecting(key, func(string, *ask) bool {
+	f.asksBy[k].Intersecting(key, func(string, *ask) bool {
 		found = true
 		return false
 	})
 	return found
 }
 
-// covered reports whether all that g knows of key, or of everything, is in our tables: an ask that includes it has been
-// answered.
-func (g *Face) covered(k Kind, key string, restricted bool) bool {
-	if g.answeredAll[k] > 0 {
+// covered reports whether all that the gateway f knows of key, or of everything, is in our tables: an ask that includes it
+// has been answered.
+func (f *Face) covered(k Kind, key string, restricted bool) bool {
+	if f.answeredAll[k] > 0 {
 		return true
 	}
 	found := false
 	if restricted {
-		g.asksBy[k].Including(key, func(_ string, a *ask) bool {
-			found = a.answered(g)
+		f.asksBy[k].Including(key, func(_ string, a *ask) bool {
+			found = a.answered(f)
 			return !found
 		})
 	}
@@ -219,17 +228,17 @@ func (g *Face) covered(k Kind, key string, restricted bool) bool {
 }
 
 // answered reports whether the gateway has told us all that is there already.
-func (a *ask) answered(g *Face) bool {
-	s := a.state(g)
+func (a *ask) answered(f *Face) bool {
+	s := a.state(f)
 	return s != nil && s.final && (a.mode == wire.InterestCurrentFuture || s.renewed && a.opts&wire.InterestTokens != 0)
 }
 
 // rememberAsk and forgetAsk keep what asksFor and covered look at. Asks for what is there now are none of it.
-func (g *Face) rememberAsk(id uint32, a *ask) {
-	if g.asks == nil {
-		g.asks = map[uint32]*ask{}
+func (f *Face) rememberAsk(id uint32, a *ask) {
+	if f.asks == nil {
+		f.asks = map[uint32]*ask{}
 	}
-	g.asks[id] = a
+	f.asks[id] = a
 	if a.mode == wire.InterestCurrent {
 		return
 	}
@@ -237,15 +246,15 @@ func (g *Face) rememberAsk(id uint32, a *ask) {
 		switch {
 		case a.opts&entityOptions[k] == 0:
 		case a.restricted:
-			g.asksBy[k].Add(a.key, a)
+			f.asksBy[k].Add(a.key, a)
 		default:
-			g.asksAll[k]++
+			f.asksAll[k]++
 		}
 	}
 }
 
-func (g *Face) forgetAsk(id uint32, a *ask) {
-	delete(g.asks, id)
+func (f *Face) forgetAsk(id uint32, a *ask) {
+	delete(f.asks, id)
 	if a.mode == wire.InterestCurrent {
 		return
 	}
@@ -253,11 +262,11 @@ func (g *Face) forgetAsk(id uint32, a *ask) {
 		switch {
 		case a.opts&entityOptions[k] == 0:
 		case a.restricted:
-			g.asksBy[k].Remove(a.key, a)
+			f.asksBy[k].Remove(a.key, a)
 		default:
-			g.asksAll[k]--
-			if a.answered(g) {
-				g.answeredAll[k]--
+			f.asksAll[k]--
+			if a.answered(f) {
+				f.answeredAll[k]--
 			}
 		}
 	}

@@ -522,3 +522,39 @@ func TestGuard(t *testing.T) {
 		t.Errorf("%d refused", n.r.Refused())
 	}
 }
+
+// A PUSH allocates nothing once its key has been seen, whichever way it is written; a query allocates its record.
+func TestAllocations(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		policy Policy
+		want   float64
+		m      wire.Message
+	}{
+		{"key", nil, 0, wire.Message{Kind: wire.Push, Key: expr("k/1")}},
+		{"scope", nil, 0, wire.Message{Kind: wire.Push, Key: wire.WireExpr{Scope: 2, Sender: true}}},
+		{"prefix", nil, 0, wire.Message{Kind: wire.Push, Key: wire.WireExpr{Scope: 1, Sender: true, Suffix: "/1"}}},
+		{"policy", allowAll{}, 0, wire.Message{Kind: wire.Push, Key: expr("k/1")}},
+		{"query", nil, 1, wire.Message{Kind: wire.Request, RequestID: 1, Key: expr("k/1"), Target: wire.All}},
+		{"query by prefix", allowAll{}, 1, wire.Message{
+			Kind: wire.Request, RequestID: 1, Target: wire.BestMatching, Key: wire.WireExpr{Scope: 1, Sender: true, Suffix: "/1"},
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := New(Options{Policy: c.policy, Stamp: true})
+			src := r.Attach(&sink{}, wire.ID{2}, South, nil)
+			declareBench(r, src, wire.DeclKeyExpr, 1, "k", false)
+			declareBench(r, src, wire.DeclKeyExpr, 2, "k/1", false)
+			for range 3 {
+				p := &responder{r: r, m: wire.Message{Body: wire.Body{Kind: wire.Put}}}
+				p.f = r.Attach(p, wire.ID{3}, South, nil)
+				declareBench(r, p.f, wire.DeclSubscriber, 1, "k/*", false)
+				declareBench(r, p.f, wire.DeclQueryable, 1, "**", true)
+			}
+			m := c.m
+			if n := testing.AllocsPerRun(100, func() { r.Handle(src, &m) }); n > c.want {
+				t.Errorf("%v allocations, want %v", n, c.want)
+			}
+		})
+	}
+}

@@ -48,8 +48,11 @@ func (r *Router) declareEntity(f *Face, m *wire.Message, k Kind) {
 	}
 	var a *ask
 	if f.rel == North && m.HasInterest {
-		if a = f.asks[m.InterestID]; a == nil {
-			return // answers something that we do not ask any more
+		if a = f.asks[m.InterestID]; a == nil { // it is late
+			if m.Decl.ID == 0 || !f.asksFor(k, key) {
+				return
+			}
+			a = &ask{} // another ask covers it; but it is no news
 		}
 		if a.mode == wire.InterestCurrent {
 			if k == Token {

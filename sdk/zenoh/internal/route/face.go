@@ -123,9 +123,6 @@ func (f *Face) Synced() <-chan struct{} { return f.synced }
 // isPushed reports whether the face is told everything unasked.
 func (f *Face) isPushed() bool { return f.rel >= Mesh }
 
-// isAsking reports whether the face is told what it asks for.
-func (f *Face) isAsking() bool { return f.rel <= South }
-
 // markSynced closes synced, once. Router.mu is held.
 func (f *Face) markSynced() {
 	if !f.sync.Swap(true) {

@@ -195,7 +195,9 @@ func (r *Router) Detach(f *Face) {
 	r.dropAsksAt(f)
 	r.dropDeclarations(f)
 	r.numbers.free(f.number)
-	r.bumpAll()
+	if f.isPushed() { // it was a target for what it did not declare, too
+		r.bumpAll()
+	}
 	r.unlockAndFlush()
 	r.dropQueries(f)
 	r.cache.forgetStale(r)

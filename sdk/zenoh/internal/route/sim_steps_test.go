@@ -83,11 +83,6 @@ func (s *sim) random(i int) {
 
 func (s *sim) attach() {
 	rel := Relation(s.rnd.IntN(4))
-	for _, f := range s.faces {
-		if rel == North && f.rel == North {
-			rel = South // one gateway
-		}
-	}
 	f := &simFace{
 		s: s, rel: rel, name: fmt.Sprintf("%v%d", rel, s.names),
 		interests: map[uint32]*simInterest{}, queries: map[uint32]*simQuery{}, asks: map[uint32]*simAsk{},
