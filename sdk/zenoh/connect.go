@@ -376,14 +376,17 @@ func (x *finding) keep(f scout.Found) {
 			return // it has dialled us, and will again
 		}
 		t, err := n.dialFound(x.life, f)
-		if err == nil {
+		switch {
+		case errors.Is(err, link.ErrOther):
+			return // there has been another start since
+		case err == nil:
 			select {
 			case <-t.Done():
 				last = time.Now()
 			case <-x.life.Done():
 				return
 			}
-		} else if x.life.Err() == nil {
+		case x.life.Err() == nil:
 			n.cfg.Log.Info("no link to a node that was found", "id", f.ID.String(), "error", err)
 		}
 		if !b.pause(x.life, time.Since(begin)) {

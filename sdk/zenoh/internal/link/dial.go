@@ -11,6 +11,9 @@ import (
 	"github.com/essa-project/essad/sdk/zenoh/wire"
 )
 
+// ErrOther is in the error of a Dial that has reached another node than the one that was expected.
+var ErrOther = errors.New("another node is there")
+
 // Dial connects to the node at e, which must be expect unless that is zero. Where a link to that node was dialled before
 // and still is, Dial returns its transport. Options.OpenTimeout bounds it all.
 func (m *Manager) Dial(ctx context.Context, e Endpoint, expect wire.ID) (*Transport, error) {

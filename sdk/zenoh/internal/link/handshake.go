@@ -164,7 +164,7 @@ func (h *opener) initAck(m *wire.Init) ([]byte, error) {
 	case m.ID == h.o.ID:
 		return nil, &refusal{wire.ReasonConnectionToSelf, ErrSelf}
 	case !h.expect.IsZero() && m.ID != h.expect:
-		return nil, refuse(wire.ReasonInvalid, "node is %s, want %s", m.ID, h.expect)
+		return nil, &refusal{wire.ReasonInvalid, fmt.Errorf("%w: %s, want %s", ErrOther, m.ID, h.expect)}
 	case h.known != nil && h.known(m.ID):
 		return nil, &refusal{wire.ReasonMaxLinks, errHave}
 	case m.Resolution&3 > h.o.resolution()&3 || m.Resolution>>2&3 > h.o.resolution()>>2&3 || m.Patch > h.o.patchLevel():
