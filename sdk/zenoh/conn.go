@@ -88,6 +88,8 @@ func (n *Node) dialledAt(t *link.Transport) *listener {
 	if len(links) == 0 || links[0].Dialled {
 		return nil
 	}
+	n.listening.RLock()
+	defer n.listening.RUnlock()
 	for i := range n.listeners {
 		for _, l := range n.listeners[i].l.Locators() {
 			if cutMeta(l) == cutMeta(links[0].Local) {

@@ -37,6 +37,8 @@ type Node struct {
 	stop    context.CancelFunc // ends what dials and ticks
 	working sync.WaitGroup     // these
 
+	// listening guards listeners; it is held while one is opened, for whoever dials it must find it here.
+	listening sync.RWMutex
 	listeners []listener
 	linkDone  sync.Map // the done channels of faces that are links
 	dropped   atomic.Uint64
@@ -136,17 +138,23 @@ func (n *Node) listen(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrConfig, err)
 		}
+		n.listening.Lock()
 		l, err := n.links.Listen(ctx, e)
+		if err == nil {
+			n.listeners = append(n.listeners, listener{x, l})
+		}
+		n.listening.Unlock()
 		if err != nil {
 			return err
 		}
-		n.listeners = append(n.listeners, listener{x, l})
 	}
 	return nil
 }
 
 // Locators returns where others reach this node.
 func (n *Node) Locators() []string {
+	n.listening.RLock()
+	defer n.listening.RUnlock()
 	var all []string
 	for _, l := range n.listeners {
 		all = append(all, l.l.Locators()...)
@@ -156,6 +164,8 @@ func (n *Node) Locators() []string {
 
 // peerLocators are those that nodes of the mesh may dial: endpoints that make a client of everybody are not told to others.
 func (n *Node) peerLocators() []string {
+	n.listening.RLock()
+	defer n.listening.RUnlock()
 	var all []string
 	for _, l := range n.listeners {
 		if l.Relation != RelationSouth {
