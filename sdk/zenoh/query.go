@@ -58,28 +58,32 @@ func (s *Session) asked(m *wire.Message) {
 		s.sendFinal(m.RequestID, m.QoS)
 		return
 	}
-	r := s.newRequest(m, found.key)
+	r := s.newRequest(m, found.key, to)
+	here := false
+	if len(to) == 1 {
+		here = r.mayRunHere(to[0], s.node.tasks.mine())
+	}
 	if !s.requests.enter(r) {
 		s.refuse(r)
 		return
 	}
-	r.pending = len(to)
-	if len(to) == 1 {
-		t := s.node.tasks.mine()
-		if t != nil && t.get != nil {
-			r.asker = t.get
-		}
-		r.first.req, r.first.to = r, to[0]
-		r.first.start(t)
+	if here {
+		r.first.run()
 		return
 	}
-	r.more = make([]Query, len(to))
-	for i, qb := range to {
-		r.more[i].req, r.more[i].to = r, qb
+	r.each(func(q *Query) bool {
+		s.node.runners.run(q)
+		return true
+	})
+}
+
+// mayRunHere reports whether the only handler of r may run on the calling goroutine, of which t is the task.
+func (r *request) mayRunHere(qb *Queryable, t *task) bool {
+	if t != nil && t.get != nil && (qb.o.Inline || qb.o.Quick) {
+		r.asker = t.get
+		return true
 	}
-	for i := range r.more {
-		r.more[i].start(nil)
-	}
+	return qb.o.Quick
 }
 
 // chosen reduces the queryables that match to those that target means. Other implementations hand a query to all that match
@@ -100,7 +104,7 @@ func chosen(key string, all []*Queryable, target wire.Target) []*Queryable {
 	return all
 }
 
-func (s *Session) newRequest(m *wire.Message, key string) *request {
+func (s *Session) newRequest(m *wire.Message, key string, to []*Queryable) *request {
 	b := &m.Body
 	r := &request{
 		session: s, rid: m.RequestID, qos: m.QoS, key: key, parameters: b.Parameters,
@@ -115,6 +119,15 @@ func (s *Session) newRequest(m *wire.Message, key string) *request {
 		timeout = time.Duration(m.TimeoutMS) * time.Millisecond
 	}
 	r.expires = time.Now().Add(timeout)
+	r.pending = len(to)
+	if len(to) == 1 {
+		r.first.req, r.first.to = r, to[0]
+		return r
+	}
+	r.more = make([]Query, len(to))
+	for i, qb := range to {
+		r.more[i].req, r.more[i].to = r, qb
+	}
 	return r
 }
 
@@ -138,19 +151,6 @@ func (s *Session) sendFinal(rid uint32, q wire.QoS) {
 	m := newMessage(wire.ResponseFinal, q)
 	m.RequestID = rid
 	s.send(m, s.done)
-}
-
-// start runs the handler: here if t, the task of this goroutine, and the queryable's promises allow that.
-func (q *Query) start(t *task) {
-	switch {
-	case t != nil && t.get != nil && q.to.o.Inline, q.to.o.Quick:
-		q.run()
-	default:
-		if t != nil { // it is the only query of its request: nobody else looks yet
-			q.req.asker = nil
-		}
-		q.to.session.node.runners.run(q)
-	}
 }
 
 // run calls the handler, unless the queryable was closed meanwhile.

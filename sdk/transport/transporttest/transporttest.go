@@ -34,6 +34,10 @@ type Harness struct {
 	Dropped func() uint64
 	// LargePayload is the size of the largest payload to try where testing.Short() is off; 0 means 64 MiB.
 	LargePayload int
+	// PlainDeletes says that a delete cannot carry an attachment.
+	PlainDeletes bool
+	// Lacks are tests that cannot pass, as "Group/Name", and why: they are skipped.
+	Lacks map[string]string
 }
 
 // patience bounds every wait for something that must happen.
@@ -41,26 +45,53 @@ const patience = 20 * time.Second
 
 // Run runs the suite. open makes an empty fabric for one test.
 func Run(t *testing.T, open func(t testing.TB) Harness) {
-	for _, group := range []struct {
-		name  string
-		tests []test
-	}{
-		{"Query", queryTests},
-		{"Ending", endingTests},
-		{"PubSub", pubsubTests},
-		{"Liveliness", livelinessTests},
-		{"Session", sessionTests},
-	} {
+	for _, group := range groups {
 		t.Run(group.name, func(t *testing.T) {
 			for _, x := range group.tests {
 				t.Run(x.name, func(t *testing.T) {
 					ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 					defer cancel()
-					x.run(&fabric{T: t, h: open(t), whole: ctx})
+					f := &fabric{T: t, h: open(t), whole: ctx}
+					f.skip(group.name + "/" + x.name)
+					x.run(f)
 				})
 			}
 		})
 	}
+}
+
+var groups = []struct {
+	name  string
+	tests []test
+}{
+	{"Query", queryTests},
+	{"Ending", endingTests},
+	{"PubSub", pubsubTests},
+	{"Liveliness", livelinessTests},
+	{"Session", sessionTests},
+}
+
+// skip leaves out what the harness says cannot pass.
+func (f *fabric) skip(name string) {
+	for lack := range f.h.Lacks {
+		if !known(lack) {
+			f.Errorf("Lacks names %q, which is no test", lack)
+		}
+	}
+	if why, ok := f.h.Lacks[name]; ok {
+		f.Skip(why)
+	}
+}
+
+func known(name string) bool {
+	for _, group := range groups {
+		for _, x := range group.tests {
+			if group.name+"/"+x.name == name {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 type test struct {
