@@ -48,10 +48,10 @@ func (h *linkHandler) Up(t *link.Transport) any {
 		}
 	}
 	c.snap = c.snapshot()
-	n.mu.Lock()
-	n.conns[c] = struct{}{}
-	n.mu.Unlock()
 	c.face = n.router.Attach((*outbox)(c), t.ID(), routeRelations[rel], c)
+	n.mu.Lock()
+	n.conns[c] = struct{}{} // with its face: others look for that
+	n.mu.Unlock()
 	n.linkDone.Store(c.face.Done(), struct{}{})
 	n.gossipUp(c)
 	n.cfg.Log.Info("node linked", "id", t.ID().String(), "relation", rel.String(), "links", c.snap.Links)
