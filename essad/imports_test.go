@@ -78,7 +78,10 @@ var table = []struct{ from, may, why string }{
 	{"sdk/transport/local/...", "sdk/transport sdk/transport/... " + leaves + " x", "an implementation of the fabric knows the contract only"},
 	{"sdk/transport/memory", "sdk/transport sdk/transport/internal/... " + leaves + " x", "an implementation of the fabric knows the contract only"},
 	{"sdk/transport/zenoh/...", "sdk/transport sdk/zenoh/... " + leaves + " x", "an implementation of the fabric knows the contract only"},
-	{"sdk/transport/zenohc/...", "sdk/transport " + leaves + " github.com/eclipse-zenoh/zenoh-go x", "an implementation of the fabric knows the contract only"},
+	{
+		"sdk/transport/zenohc/...", "sdk/transport sdk/transport/internal/... sdk/zenoh sdk/zenoh/wire " + leaves + " github.com/eclipse-zenoh/zenoh-go github.com/BooleanCat/option x",
+		"an implementation of the fabric knows the contract only, and is configured like the other one",
+	},
 	{"sdk/zenoh/keyexpr", "", "the algebra of keys is a leaf: the contract of the fabric uses it too"},
 	{"sdk/zenoh/wire", "", "the codec is pure"},
 	{"sdk/zenoh/internal/route", "sdk/zenoh/wire sdk/zenoh/keyexpr", "routing is pure: messages and ticks in, messages out"},
