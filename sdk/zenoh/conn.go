@@ -31,6 +31,7 @@ type linkHandler Node
 // Up implements link.Handler.
 func (h *linkHandler) Up(t *link.Transport) any {
 	n := (*Node)(h)
+	<-n.opened // who came by which endpoint decides what it may do
 	c := &conn{n: n, t: t}
 	l := n.dialledAt(t)
 	rel, why := n.classify(t, l)

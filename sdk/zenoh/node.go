@@ -40,7 +40,8 @@ type Node struct {
 	// listening guards listeners; it is held while one is opened, for whoever dials it must find it here.
 	listening sync.RWMutex
 	listeners []listener
-	linkDone  sync.Map // the done channels of faces that are links
+	opened    chan struct{} // closed once it is known where we listen and how others are found: links come up after that
+	linkDone  sync.Map      // the done channels of faces that are links
 	dropped   atomic.Uint64
 	refused   atomic.Uint64
 
@@ -64,7 +65,7 @@ func OpenNode(ctx context.Context, c Config) (*Node, error) {
 	if err := c.complete(); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: c, sessions: map[*Session]struct{}{}, conns: map[*conn]struct{}{}, closed: make(chan struct{})}
+	n := &Node{cfg: c, sessions: map[*Session]struct{}{}, conns: map[*conn]struct{}{}, opened: make(chan struct{}), closed: make(chan struct{})}
 	n.runners.init()
 	n.events.init(c.Events, &n.runners)
 	n.router = route.New(n.routeOptions())
@@ -72,11 +73,12 @@ func OpenNode(ctx context.Context, c Config) (*Node, error) {
 	life, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	n.working.Go(func() { n.tick(life) })
-	if err := n.listen(ctx); err != nil {
-		n.shutdown(err)
-		return nil, err
+	err := n.listen(ctx)
+	if err == nil {
+		err = n.startScouting(life)
 	}
-	if err := n.startScouting(life); err != nil {
+	close(n.opened)
+	if err != nil {
 		n.shutdown(err)
 		return nil, err
 	}
