@@ -20,6 +20,8 @@ const (
 	bufferBytes = pieceBytes + 1<<16 + 2*slack
 	// smallBytes is the size of a pile's first buffer.
 	smallBytes = 2 << 10
+	// maxScratch bounds a buffer for encoding that is kept.
+	maxScratch = 1 << 20
 	// slack is more than what of a message is small enough for sizeHint to leave it out, as a rule.
 	slack = 512
 
@@ -58,13 +60,16 @@ type block struct {
 type owner uint8
 
 const (
-	nobody    owner = iota // it is part of a larger one, perhaps
+	nobody    owner = iota // it grew in another way
 	queueOnly              // it is small
 	anyone                 // it is from the pool
 )
 
 // buffers are what piles grow in while much is sent.
 var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
+
+// scratches are where large messages are encoded before they are cut.
+var scratches = sync.Pool{New: func() any { return new([]byte) }}
 
 func newQueue(a *agreed, limit int) *queue {
 	q := &queue{qos: a.qos, patch: a.patch, mask: a.mask, limit: limit}
@@ -92,20 +97,16 @@ func reliable(m *wire.Message) bool { return m.Reliable || m.Kind != wire.Push }
 // droppable reports whether m may be lost rather than wait.
 func droppable(m *wire.Message) bool { return m.QoS&wire.Block == 0 || !reliable(m) }
 
-// add encodes m and returns by how many bytes the queue grew.
+// add encodes m and returns by how many bytes the queue grew: 0 if m is not a valid message.
 func (q *queue) add(m *wire.Message) int {
 	p, rel := q.priority(m), reliable(m)
 	pl := &q.piles[p]
 	size := sizeHint(m)
 	if size > q.limit-headerBytes {
-		return q.addLarge(pl, p, rel, m, size)
+		return q.addLarge(pl, p, rel, m)
 	}
-	fits := pl.open >= 0 && pl.reliable == rel && len(pl.buf)-pl.open+size <= q.limit
-	if !fits && len(pl.buf) >= pieceBytes {
-		pl.close()
-	}
-	q.reserve(pl, size+slack)
-	if fits {
+	if pl.open >= 0 && pl.reliable == rel && len(pl.buf)-pl.open+size <= q.limit {
+		q.reserve(pl, size+slack)
 		before := len(pl.buf)
 		pl.buf = wire.AppendMessage(pl.buf, m)
 		if q.closeBatch(pl) {
@@ -113,16 +114,25 @@ func (q *queue) add(m *wire.Message) int {
 		}
 		pl.buf = pl.buf[:before]
 	}
-	before, ln := len(pl.buf), lane(rel, wire.QoS(p))
+	if len(pl.buf) >= pieceBytes {
+		pl.close()
+	}
+	q.reserve(pl, size+slack)
+	before := len(pl.buf)
 	pl.open, pl.reliable = before, rel
 	pl.buf = q.frameHeader(pl.buf, p, rel)
+	header := len(pl.buf)
 	pl.buf = wire.AppendMessage(pl.buf, m)
-	if !q.closeBatch(pl) { // larger than it looked
-		size = len(pl.buf) - before
+	if len(pl.buf) == header {
 		pl.buf, pl.open = pl.buf[:before], -1
-		return q.addLarge(pl, p, rel, m, size)
+		return 0
 	}
-	q.sn[ln] = (q.sn[ln] + 1) & q.mask
+	if !q.closeBatch(pl) { // larger than it looked
+		pl.buf = pl.buf[:before]
+		return q.addLarge(pl, p, rel, m)
+	}
+	sn := &q.sn[lane(rel, wire.QoS(p))]
+	*sn = (*sn + 1) & q.mask
 	return len(pl.buf) - before
 }
 
@@ -153,48 +163,73 @@ func sizeHint(m *wire.Message) int {
 	return n + len(b.Payload) + len(b.Attachment) + len(b.Parameters) + len(b.Unknown)
 }
 
-// addLarge encodes m, which probably does not fit a batch, into a buffer of its own: behind a gap for the headers of the
-// fragments, into which they then move one after the other.
-func (q *queue) addLarge(pl *pile, p int, rel bool, m *wire.Message, size int) int {
-	gap := (size/(q.limit-headerBytes) + 2) * headerBytes
-	b := wire.AppendMessage(make([]byte, gap, gap+size+512), m)
-	if more := ((len(b)-gap)/(q.limit-headerBytes) + 1) * headerBytes; more > gap {
-		b = append(append(make([]byte, 0, more+len(b)-gap), make([]byte, more)...), b[gap:]...)
-		gap = more
+// addLarge adds m, which probably does not fit a batch.
+func (q *queue) addLarge(pl *pile, p int, rel bool, m *wire.Message) int {
+	s := scratches.Get().(*[]byte)
+	head, tail := encodeParts((*s)[:0], m)
+	n := 0
+	if len(head) > 0 {
+		n = q.cut(pl, p, rel, head, tail)
 	}
-	pl.close()
-	n := q.cut(b, gap, p, rel)
-	pl.full = append(pl.full, block{b[:n], nobody})
+	if cap(head) <= maxScratch {
+		*s = head[:0]
+	}
+	scratches.Put(s)
 	return n
 }
 
-// cut makes batches of the message at b[from:], at the beginning of b, and returns their length.
-func (q *queue) cut(b []byte, from, p int, rel bool) int {
-	sn := &q.sn[lane(rel, wire.QoS(p))]
-	if header := q.frameHeader(b[:0], p, rel); len(header)+len(b)-from <= q.limit {
-		n := len(header) + copy(b[len(header):], b[from:])
-		binary.LittleEndian.PutUint16(b, uint16(n-prefixBytes))
-		*sn = (*sn + 1) & q.mask
-		return n
+// encodeParts encodes m as two parts, so that what is large in it is not copied twice.
+func encodeParts(b []byte, m *wire.Message) (head, tail []byte) {
+	if m.Kind != wire.Push && m.Kind != wire.Request && m.Kind != wire.Response {
+		return wire.AppendMessage(b, m), nil
 	}
+	part := *m
+	switch body := &m.Body; {
+	case body.Raw != nil: // is the end of the message
+		part.Body.Raw = body.Raw[:0]
+		return wire.AppendMessage(b, &part), body.Raw
+	case body.Kind == wire.Put || body.Kind == wire.Err: // so is the payload, behind its length
+		part.Body.Payload = nil
+		if head = wire.AppendMessage(b, &part); len(head) > 0 {
+			head = wire.AppendZint(head[:len(head)-1], uint64(len(body.Payload)))
+		}
+		return head, body.Payload
+	}
+	return wire.AppendMessage(b, m), nil
+}
+
+// cut adds batches with the encoded message head+tail: one with a frame if it fits, else with fragments.
+func (q *queue) cut(pl *pile, p int, rel bool, head, tail []byte) (added int) {
+	pl.open = -1
+	sn := &q.sn[lane(rel, wire.QoS(p))]
 	h := wire.FragmentHeader{Reliable: rel, More: true, Priority: wire.QoS(p), First: q.patch}
-	at := 0
-	for h.More {
+	for first := true; h.More; first = false {
+		if len(pl.buf) >= pieceBytes {
+			pl.close()
+		}
+		q.reserve(pl, min(q.limit, len(head)+len(tail)+headerBytes))
+		at, rest := len(pl.buf), len(head)+len(tail)
 		h.SN = *sn
 		*sn = (*sn + 1) & q.mask
-		header := len(wire.AppendFragmentHeader(b[at:at+prefixBytes], h))
-		if rest := len(b) - from; header+rest <= q.limit {
+		pl.buf = wire.AppendFragmentHeader(append(pl.buf, 0, 0), h)
+		if len(pl.buf)-at+rest <= q.limit {
 			h.More = false
-			wire.AppendFragmentHeader(b[at:at+prefixBytes], h)
+			if first {
+				pl.buf = wire.AppendFrameHeader(pl.buf[:at+prefixBytes], wire.FrameHeader{Reliable: rel, SN: h.SN, Priority: h.Priority})
+			} else {
+				pl.buf = wire.AppendFragmentHeader(pl.buf[:at+prefixBytes], h)
+			}
 		}
 		h.First = false
-		n := copy(b[at+header:min(at+q.limit, len(b))], b[from:])
-		from += n
-		n += header
-		binary.LittleEndian.PutUint16(b[at:], uint16(n-prefixBytes))
-		at += n
+		for _, part := range []*[]byte{&head, &tail} {
+			n := min(len(*part), q.limit-(len(pl.buf)-at))
+			pl.buf = append(pl.buf, (*part)[:n]...)
+			*part = (*part)[n:]
+		}
+		binary.LittleEndian.PutUint16(pl.buf[at:], uint16(len(pl.buf)-at-prefixBytes))
+		added += len(pl.buf) - at
 	}
-	return at
+	return added
 }
 
 // addRaw appends a batch that holds the transport message p alone, behind everything of priority prio.
@@ -217,11 +252,6 @@ func (q *queue) take() (piece block, prio int) {
 			continue
 		}
 		first := pl.full[0]
-		if len(first.b) > bufferBytes {
-			n := cutAt(first.b, pieceBytes)
-			pl.full[0] = block{first.b[n:], nobody}
-			return block{first.b[:n:n], nobody}, i
-		}
 		pl.full[0] = block{}
 		if pl.full = pl.full[1:]; len(pl.full) == 0 {
 			pl.full = pl.first[:0]
@@ -278,19 +308,6 @@ func (q *queue) recycle(b block) {
 
 // trim gives up memory that an idle transport need not keep.
 func (q *queue) trim() { q.spare = nil }
-
-// cutAt returns the length of the batches at the front of b up to about n bytes, and of one at least.
-func cutAt(b []byte, n int) int {
-	at := 0
-	for at < len(b) {
-		size := prefixBytes + int(binary.LittleEndian.Uint16(b[at:]))
-		if at > 0 && at+size > n {
-			break
-		}
-		at += size
-	}
-	return at
-}
 
 // batchAt returns where in b, which holds whole batches, the batch begins that offset off is in.
 func batchAt(b []byte, off int) int {

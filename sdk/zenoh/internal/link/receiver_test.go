@@ -320,3 +320,37 @@ func (s *sink) feed(t *testing.T, b []byte, limit int) {
 		t.Fatalf("%d bytes are kept, %d are counted, %d allowed", sum, s.partial, limit)
 	}
 }
+
+// A message that is encoded in two parts is the same message.
+func TestEncodeParts(t *testing.T) {
+	body := wire.Body{
+		Kind: wire.Put, Payload: pattern(5000), Attachment: pattern(10), Encoding: wire.Encoding{ID: 5, Schema: "s"},
+		Timestamp: wire.Timestamp{Time: 7, ID: idA},
+	}
+	push := &wire.Message{Kind: wire.Push, QoS: 5, Key: wire.WireExpr{Suffix: "k"}, Body: body}
+	put := &wire.Message{Kind: wire.Response, QoS: 13, RequestID: 300, Key: wire.WireExpr{Suffix: "k"}, Body: body}
+	put.Body.Consolidation = wire.Latest
+	fail := &wire.Message{Kind: wire.Response, RequestID: 1, Body: wire.Body{Kind: wire.Err, Payload: pattern(5000)}}
+	query := &wire.Message{Kind: wire.Request, Key: wire.WireExpr{Suffix: "k"}, Body: wire.Body{Kind: wire.Query, HasPayload: true, Payload: pattern(5000)}}
+	var forwarded wire.Message
+	if _, err := wire.DecodeMessage(wire.AppendMessage(nil, push), &forwarded); err != nil || forwarded.Body.Raw == nil {
+		t.Fatal(err)
+	}
+	for i, m := range []*wire.Message{push, put, fail, query, &forwarded} {
+		want := wire.AppendMessage(nil, m)
+		head, tail := encodeParts(nil, m)
+		if !bytes.Equal(append(head, tail...), want) || len(want) < 5000 {
+			t.Errorf("message %d differs", i)
+		}
+	}
+	q := newQueue(&agreed{mask: 0x7f}, 2000)
+	for _, size := range []int{0, 5000} { // a Push of a query is no message
+		m := &wire.Message{Kind: wire.Push, Body: wire.Body{Kind: wire.Query, Payload: pattern(size)}}
+		if n := q.add(m); n != 0 {
+			t.Errorf("a message that is none made %d bytes", n)
+		}
+	}
+	if b, _ := q.take(); len(b.b) != 0 {
+		t.Errorf("%x", b.b)
+	}
+}

@@ -56,7 +56,8 @@ type sender struct {
 	watch stallWatch // the clock's
 }
 
-// Send queues m, of which nothing is kept, and perhaps writes. It reports whether it did: a droppable message that finds
+// Send queues m, of which nothing is kept, and perhaps writes. It reports whether it did: it does not if m is no message
+// that wire.AppendMessage takes; a droppable message that finds
 // no room (for Options.WaitDrop) is dropped and counted; any other waits until done is closed or the transport is gone,
 // which it is, too, when its peer takes nothing for Options.WaitBlock while somebody waits.
 func (t *Transport) Send(m *wire.Message, done <-chan struct{}) bool {
@@ -70,7 +71,13 @@ func (t *Transport) Send(m *wire.Message, done <-chan struct{}) bool {
 		t.mu.Unlock()
 		return false
 	}
-	t.queued[p] += t.queue.add(m)
+	n := t.queue.add(m)
+	if n == 0 { // no valid message
+		t.refused++
+		t.mu.Unlock()
+		return false
+	}
+	t.queued[p] += n
 	t.out++
 	switch {
 	case t.writing:
