@@ -18,6 +18,7 @@ const (
 	extDelAttachment   = 0x42
 	extQueryAttachment = 0x45
 	extQueryBody       = 0x43
+	extQueryShm        = 0x04
 )
 
 // attachmentExt returns the header of the extension that is an attachment in a body of kind k, or 0.
@@ -136,6 +137,10 @@ func (r *reader) bodyExts(h byte, d *Body) {
 			d.Encoding = s.encoding()
 			d.Payload = s.rest()
 			r.merge(&s)
+		case x == extQueryShm && d.Kind == Query:
+			// The payload is in shared memory, which nobody has agreed to with us. It is not marked as mandatory, but whoever
+			// knows it would look there.
+			r.fail(ErrMandatory)
 		default:
 			r.skipExt(h)
 			d.Unknown = extend(d.Unknown, r.b[:r.i], start)

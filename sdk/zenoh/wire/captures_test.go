@@ -176,7 +176,7 @@ func (c *capture) transport(b []byte, x batch) (int, error) {
 func (c *capture) messages(b []byte, n int) (int, error) {
 	for n < len(b) && IsNetwork(b[n]) {
 		k, err := c.message(b[n:])
-		if err == ErrMandatory { //nolint:errorlint // a constant
+		if err == ErrMandatory {
 			c.refused++
 			return len(b), nil
 		}
@@ -226,7 +226,7 @@ func (c *capture) fragment(b []byte, x batch) error {
 	whole := c.partial[lane]
 	delete(c.partial, lane)
 	if n, err := c.message(whole); err != nil || n != len(whole) {
-		return fmt.Errorf("%d of %d joined bytes: %v", n, len(whole), err) //nolint:errorlint // may be nil
+		return fmt.Errorf("%d of %d joined bytes: %v", n, len(whole), err)
 	}
 	c.joined++
 	return nil

@@ -84,46 +84,45 @@ func (r *reader) key(h byte, k *WireExpr) {
 	}
 }
 
-// exts reads the extensions of a network message with header h. The same byte means the same in all of them, or is of one
-// kind of message only.
+// exts reads the extensions of a network message with header h. Those that messages of its kind do not have are unknown.
 func (r *reader) exts(h byte, m *Message) {
 	for h&flagZ != 0 {
 		h = r.u8()
-		switch x := h &^ flagZ; x {
-		case extQoS:
+		x := h &^ flagZ
+		if x == extQoS {
 			m.QoS = QoS(r.zint())
-		case extTimestamp:
+			continue
+		}
+		switch {
+		case x == extTimestamp:
 			m.Timestamp = r.timestampExt()
+		case m.Kind == Request && r.requestExt(x, m):
+		case x == extResponder && m.Kind == Response:
+			s := r.sub()
+			m.Responder = s.entity()
+			r.merge(&s)
+		case x == extNodeID && m.Kind != Response && m.Kind != ResponseFinal:
+			m.NodeID = uint16(r.zint())
+		case x == extStack && (m.Kind == Push || m.Kind == Request || m.Kind == Response):
+			m.Stack = r.stack()
 		default:
-			if !r.rareExt(x, m) {
-				r.skipExt(h)
-			}
+			r.skipExt(h)
 		}
 	}
 }
 
-// rareExt reads the extension x, or returns false if m's kind has none such.
-func (r *reader) rareExt(x byte, m *Message) bool {
-	switch {
-	case x == extNodeID && m.Kind != Response && m.Kind != ResponseFinal:
-		m.NodeID = uint16(r.zint())
-	case x == extStack && (m.Kind == Push || m.Kind == Request || m.Kind == Response):
-		m.Stack = r.stack()
-	case x == extResponder && m.Kind == Response:
-		s := r.sub()
-		m.Responder = s.entity()
-		r.merge(&s)
-	case m.Kind != Request:
-		return false
-	case x == extTarget:
+// requestExt reads the extension x, or returns false if it is not one that only a Request has.
+func (r *reader) requestExt(x byte, m *Message) bool {
+	switch x {
+	case extTarget:
 		v := r.zint()
 		if v > uint64(AllComplete) {
 			r.fail(ErrRange)
 		}
 		m.Target = Target(v)
-	case x == extBudget:
+	case extBudget:
 		m.Budget = r.z32()
-	case x == extTimeout:
+	case extTimeout:
 		m.TimeoutMS = uint32(min(r.zint(), math.MaxUint32))
 	default:
 		return false
@@ -147,7 +146,7 @@ func (r *reader) stack() []byte {
 		s.u8() // where it was taken
 		s.zbuf()
 	}
-	if s.err != 0 {
+	if s.err != 0 || s.i < len(p) {
 		return nil
 	}
 	return p

@@ -78,7 +78,7 @@ func (w *writer) timestamp(t *Timestamp) {
 }
 
 func (w *writer) timestampExt(t *Timestamp) {
-	if t.IsZero() {
+	if t.ID.none() {
 		return
 	}
 	w.ext(extTimestamp)
@@ -113,7 +113,8 @@ func (e *Encoding) size() int {
 //
 // It appends nothing if m cannot be written: its kind, its declaration's or its body's does not exist or does not fit
 // (a Push has a Put or Del, a Request a Query, a Response a Put, Del or Err, unless Body.Raw is there), a text is longer
-// than its bound or not UTF-8, or a number is outside of its range.
+// than its bound, the parameters are not UTF-8, or a number is outside of its range. That the key is UTF-8 is for the caller
+// to see to, who has validated it anyway.
 func AppendMessage(b []byte, m *Message) []byte {
 	if !m.valid() {
 		return b
@@ -151,7 +152,7 @@ func AppendMessage(b []byte, m *Message) []byte {
 
 // valid reports whether m can be written.
 func (m *Message) valid() bool {
-	if len(m.Key.Suffix) > MaxSuffix || !utf8.ValidString(m.Key.Suffix) {
+	if len(m.Key.Suffix) > MaxSuffix {
 		return false
 	}
 	switch m.Kind {
@@ -276,7 +277,7 @@ func (w *writer) exts(m *Message) {
 }
 
 func (w *writer) responder(e *EntityID) {
-	if e.ZID.IsZero() {
+	if e.ZID.none() {
 		return
 	}
 	w.ext(extResponder)
@@ -375,9 +376,10 @@ func (w *writer) optional(h, flag byte, holds bool) {
 
 // sample writes a Put or Del.
 func (w *writer) sample(d *Body) {
-	w.optional(byte(d.Kind), flagTimestamp, !d.Timestamp.IsZero())
+	w.header(byte(d.Kind))
 	z := w.z
-	if !d.Timestamp.IsZero() {
+	if !d.Timestamp.ID.none() {
+		w.b[z] |= flagTimestamp
 		w.timestamp(&d.Timestamp)
 	}
 	if d.Kind == Put && d.Encoding != (Encoding{}) {
@@ -423,7 +425,7 @@ func (w *writer) errBody(d *Body) {
 }
 
 func (w *writer) source(s *SourceInfo) {
-	if s.Entity.ZID.IsZero() {
+	if s.Entity.ZID.none() {
 		return
 	}
 	w.ext(extSource)

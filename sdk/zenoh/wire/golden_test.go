@@ -238,6 +238,11 @@ func TestMessageReading(t *testing.T) {
 		{"PUSH with unknown mandatory extension", "fd 00 01 61 | 1c | 01 00", ErrMandatory, ""},
 		{"PUSH with a node id that is not mandatory", "fd 00 01 61 | 23 05 | 01 00", nil, "7d 00 01 61 01 00"},
 		{"PUSH PUT in shared memory", "7d 00 01 61 | 81 12 01 00 01 68", ErrMandatory, ""},
+		{"REQUEST with a value in shared memory", "7c 01 00 01 61 | 83 c3 02 00 61 04", ErrMandatory, ""},
+		{"source longer than its fields", "5d 01 | 81 41 05 00 aa 07 01 0c | 00", ErrExtension, ""},
+		{"source shorter than its fields", "5d 01 | 81 41 03 00 aa 07 | 01 00", ErrShort, ""},
+		{"timestamp longer than its fields", "dd 01 42 04 05 01 aa 0c | 01 00", ErrExtension, ""},
+		{"responder longer than its fields", "db 01 00 | 43 04 00 aa 05 0c | 05 00", ErrExtension, ""},
 		{"PUSH with reserved extension", "fd 00 01 61 | 6c | 01 00", ErrExtension, ""},
 		{"PUSH without a key's letters being UTF-8", "7d 00 02 c3 28 | 01 00", ErrText, ""},
 		{"PUSH with a QUERY", "7d 00 01 61 | 03", ErrUnknown, ""},
@@ -256,12 +261,14 @@ func TestMessageReading(t *testing.T) {
 		{"U_SUB with empty key", "1e | 83 02 5f 02 00 00", nil, "1e 03 02"},
 		{"scope 0 of the receiver", "3d 00 01 61 | 01 00", nil, "7d 00 01 61 01 00"},
 		{"a stack that is none", "dd 01 47 02 07 01 | 01 00", nil, "5d 01 01 00"},
+		{"a stack of one", "dd 01 47 04 07 01 01 00 | 01 00", nil, "dd 01 47 04 07 01 01 00 01 00"},
+		{"a stack with something behind it", "dd 01 47 05 07 01 01 00 00 | 01 00", nil, "5d 01 01 00"},
 		{"a stack without flags", "dd 01 47 02 00 00 | 01 00", nil, "5d 01 01 00"},
 	} {
 		b := unhex(t, c.hex)
 		var m Message
 		n, err := DecodeMessage(b, &m)
-		if err != c.err || err == nil && n != len(b) { //nolint:errorlint // a constant
+		if err != c.err || err == nil && n != len(b) {
 			t.Errorf("%s: read %d bytes, %v; want %v", c.name, n, err, c.err)
 			continue
 		}

@@ -48,6 +48,11 @@ func (id *ID) size() int {
 	return n
 }
 
+// none is IsZero without a copy.
+func (id *ID) none() bool {
+	return binary.LittleEndian.Uint64(id[:8])|binary.LittleEndian.Uint64(id[8:]) == 0
+}
+
 // IsZero reports whether id is none.
 func (id ID) IsZero() bool { return id == ID{} }
 

@@ -41,18 +41,17 @@ func (r *reader) u8() byte {
 
 // zint reads a number. The usual one is a single byte.
 func (r *reader) zint() uint64 {
-	if r.i < len(r.b) && r.b[r.i] < 0x80 {
-		r.i++
-		return uint64(r.b[r.i-1])
+	if i := r.i; i < len(r.b) && r.b[i] < 0x80 {
+		r.i = i + 1
+		return uint64(r.b[i])
 	}
 	return r.longZint()
 }
 
 func (r *reader) longZint() uint64 {
-	v, n, err := Zint(r.b[r.i:])
-	if err != nil {
+	v, n := zint(r.b[r.i:])
+	if n == 0 {
 		r.fail(ErrShort)
-		return 0
 	}
 	r.i += n
 	return v
@@ -124,7 +123,7 @@ func (r *reader) fixedID(n uint64) (id ID) {
 		return ID{}
 	}
 	copy(id[:], r.bytes(n))
-	if id == (ID{}) {
+	if id.none() {
 		r.fail(ErrID)
 	}
 	return id
@@ -159,11 +158,15 @@ func (r *reader) encoding() (e Encoding) {
 	return e
 }
 
-// sub returns a reader of an extension's body. Its error is for the caller to take over.
+// sub returns a reader of an extension's body, which merge ends.
 func (r *reader) sub() reader { return reader{b: r.zbuf()} }
 
-// merge takes over the error of what was read of an extension.
+// merge takes over the error of what was read of an extension. All of it must have been read: the Rust implementation does
+// not look at the length of an extension whose fields it knows, and would take what is left for something else.
 func (r *reader) merge(s *reader) {
+	if s.err == 0 && s.i < len(s.b) {
+		s.err = ErrExtension
+	}
 	if s.err != 0 {
 		r.fail(s.err)
 	}

@@ -18,17 +18,24 @@ func AppendZint(b []byte, v uint64) []byte {
 
 // Zint reads a number from the front of b, and how many bytes it has.
 func Zint(b []byte) (v uint64, n int, err error) {
-	for n < len(b) {
-		c := b[n]
-		if n == maxZint-1 {
-			return v | uint64(c)<<56, maxZint, nil
+	if v, n = zint(b); n == 0 {
+		return 0, 0, ErrShort
+	}
+	return v, n, nil
+}
+
+// zint is Zint; n is 0 where b is too short.
+func zint(b []byte) (v uint64, n int) {
+	for i, c := range b {
+		if i == maxZint-1 {
+			return v | uint64(c)<<56, maxZint
 		}
-		v |= uint64(c&0x7f) << (7 * n)
-		if n++; c < 0x80 {
-			return v, n, nil
+		v |= uint64(c&0x7f) << (7 * i)
+		if c < 0x80 {
+			return v, i + 1
 		}
 	}
-	return 0, 0, ErrShort
+	return 0, 0
 }
 
 // zintLen returns how many bytes v takes.
