@@ -26,8 +26,7 @@ func (o *outbox) CancelQuery(rid uint32) {
 	m.Key = wire.WireExpr{Sender: true, Suffix: cancelKey}
 	m.Body.Kind, m.Body.Payload = wire.Put, payload[:]
 	o.t.Send(m, nil)
-	*m = wire.Message{}
-	messages.Put(m)
+	recycle(m)
 }
 
 // isCancel reports whether a PUSH is such a message.

@@ -454,6 +454,5 @@ func (c *conn) sendOAM(body []byte) {
 	m := newMessage(wire.OAM, wire.ControlQoS)
 	m.OAMID, m.OAMBody = wire.OAMLinkState, body
 	c.t.Send(m, c.t.Done())
-	*m = wire.Message{}
-	messages.Put(m)
+	recycle(m)
 }

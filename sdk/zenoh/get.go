@@ -49,6 +49,9 @@ func (s *Session) Get(ctx context.Context, key KeyExpr, parameters string, h fun
 	s.gets.enter(g)
 	s.ask(g, parameters, o)
 	err := g.wait()
+	if g.timer != nil {
+		g.timer.Stop()
+	}
 	s.gets.leave(g)
 	if err == nil {
 		g.finish()
@@ -192,7 +195,6 @@ func (g *get) wait() error {
 		}
 		if expired == nil && g.timed() {
 			expired = g.arm()
-			defer g.timer.Stop()
 		}
 		select {
 		case <-g.wake:
@@ -231,11 +233,11 @@ func (g *get) handOut() (more bool, err error) {
 		g.mu.Lock()
 		g.roused = false
 		if len(g.replies) == 0 {
-			defer g.mu.Unlock()
-			if !g.final {
-				return true, nil
+			if more = !g.final; !more {
+				err = g.verdict()
 			}
-			return false, g.verdict()
+			g.mu.Unlock()
+			return more, err
 		}
 		list := g.replies
 		g.replies, g.spare, g.bytes = g.spare[:0], nil, 0
@@ -380,14 +382,14 @@ func (s *Session) answered(m *wire.Message, done <-chan struct{}) {
 	if g == nil {
 		return
 	}
-	r, ok := s.reply(g, m)
-	if !ok {
+	var r Reply
+	if !r.fill(g, m) {
 		return
 	}
 	if r.Err != nil && m.Key.Suffix == "" && string(r.Err.Payload) == timeoutText && g.isExpiry(m.RequestID) {
 		return
 	}
-	if g.take(m.RequestID, r, done, s.node.patience(done)) {
+	if g.take(m.RequestID, &r, done, s.node.patience(done)) {
 		g.rouse(&s.node.tasks)
 	}
 }
@@ -411,26 +413,28 @@ func (g *get) isExpiry(rid uint32) bool {
 	return true
 }
 
-// reply makes the Reply of a RESPONSE.
-func (s *Session) reply(g *get, m *wire.Message) (r *Reply, ok bool) {
-	r = &Reply{Replier: m.Responder}
+// fill makes r the reply that a RESPONSE carries.
+func (r *Reply) fill(g *get, m *wire.Message) bool {
+	r.Replier = m.Responder
 	if m.Body.Kind != wire.Err {
-		key := m.Key.Suffix
-		g.mu.Lock()
-		if g.rid == m.RequestID && key == g.key {
-			key = g.key
-		} else {
-			key = string([]byte(key))
-		}
-		g.mu.Unlock()
-		return r, r.Sample.fill(m, key)
+		return r.Sample.fill(m, g.keyOf(m))
 	}
 	r.Err = &ReplyError{Payload: m.Body.Payload, Encoding: m.Body.Encoding}
 	if !m.Owned {
 		r.Err.Payload = slices.Clone(r.Err.Payload)
 		r.Err.Encoding.Schema = string([]byte(r.Err.Encoding.Schema))
 	}
-	return r, true
+	return true
+}
+
+// keyOf returns a reply's key, which may be kept: the query's own if it is the same.
+func (g *get) keyOf(m *wire.Message) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.rid == m.RequestID && m.Key.Suffix == g.key {
+		return g.key
+	}
+	return string([]byte(m.Key.Suffix))
 }
 
 var errReplies = errors.New("replies for more keys than may be held (HeldReplies); ask without consolidation")

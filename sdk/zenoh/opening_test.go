@@ -15,7 +15,7 @@ func TestDialledWhileOpening(t *testing.T) {
 		peer := openTest(t, Config{Connect: []string{path}, RetryMin: time.Millisecond, RetryMax: time.Millisecond})
 		var mesh atomic.Int64
 		listen := []Listen{{Endpoint: path, Relation: RelationSouth}}
-		for range 8 {
+		for range 100 {
 			listen = append(listen, Listen{Endpoint: "tcp/127.0.0.1:0"})
 		}
 		hub, err := OpenNode(t.Context(), Config{Mode: ModeRouter, Listen: listen, Events: func(e Event) {

@@ -41,6 +41,7 @@ type Query struct {
 	req  *request
 	to   *Queryable
 	life lifetime
+	out  replies
 
 	// These are guarded by req.mu.
 	kept     bool
@@ -196,7 +197,8 @@ func (q *Query) Drop() {
 	}
 }
 
-// end makes the query final, and the request if it was the last.
+// end makes the query final, and the request if it was the last: the reply that was held back leaves before its RESPONSE_FINAL,
+// and with it.
 func (q *Query) end() {
 	r := q.req
 	late := r.asker != nil && q.late()
@@ -206,18 +208,40 @@ func (q *Query) end() {
 		return
 	}
 	q.final = true
-	r.pending--
-	last, gone := r.pending == 0, r.gone
+	gone := r.gone
 	r.mu.Unlock()
 	if late {
 		r.asker.cut()
 	}
 	q.cancel()
-	if last {
-		r.session.requests.leave(r)
-		if !gone {
-			r.session.sendFinal(r.rid, r.qos)
-		}
+	held := q.lastHeld()
+	if held != nil && gone {
+		recycle(held)
+		held = nil
+	}
+	if held == nil {
+		r.finish()
+		return
+	}
+	links := r.session.node.links
+	links.Cork()
+	r.session.send(held, r.session.done)
+	r.finish()
+	links.Uncork()
+}
+
+// finish is the end of one query. After the last one the request is final.
+func (r *request) finish() {
+	r.mu.Lock()
+	r.pending--
+	last, gone := r.pending == 0, r.gone
+	r.mu.Unlock()
+	if !last {
+		return
+	}
+	r.session.requests.leave(r)
+	if !gone {
+		r.session.sendFinal(r.rid, r.qos)
 	}
 }
 
@@ -347,12 +371,6 @@ func (q *Query) newReply(key KeyExpr) (*wire.Message, error) {
 	m.Key = wire.WireExpr{Sender: true, Suffix: key.s}
 	m.Responder = EntityGlobalID{ZID: r.session.ZID(), EID: q.to.id}
 	return m, nil
-}
-
-func (q *Query) send(m *wire.Message) error {
-	s := q.req.session
-	s.send(m, s.done)
-	return nil
 }
 
 // hasParameter reports whether name is among the parameters.

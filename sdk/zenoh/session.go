@@ -204,6 +204,11 @@ func newMessage(kind wire.Kind, qos wire.QoS) *wire.Message {
 // send hands m to the router and takes it back.
 func (s *Session) send(m *wire.Message, done <-chan struct{}) {
 	s.node.router.HandleUntil(s.face, m, done)
+	recycle(m)
+}
+
+// recycle takes a message back.
+func recycle(m *wire.Message) {
 	*m = wire.Message{}
 	messages.Put(m)
 }
