@@ -27,7 +27,7 @@ func TestIndexMatchesScan(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	var x Index[int]
 	all := map[int]string{}
-	for i := range 700 {
+	for i := range 400 {
 		if len(all) > 0 && rnd.IntN(3) == 0 {
 			for v, e := range all {
 				if !x.Remove(e, v) || x.Remove(e, v) {

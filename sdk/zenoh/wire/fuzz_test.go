@@ -179,8 +179,8 @@ func FuzzLinkState(f *testing.F) {
 	f.Fuzz(roundTripLinkStates)
 }
 
-// Every beginning of every golden and of every recorded message is refused or, where a whole message remains, harmless; so
-// is each with a bit turned over. No golden is accepted without its last byte.
+// Every beginning of every golden, and of a part of what was recorded, is refused or, where a whole message remains,
+// harmless; so is each with a bit turned over. No golden is accepted without its last byte.
 func TestDamagedMessages(t *testing.T) {
 	damage := func(b []byte) {
 		for i := range b {
@@ -206,27 +206,31 @@ func TestDamagedMessages(t *testing.T) {
 			}
 		}
 	}
-	for _, x := range readCaptures(t) {
+	for i, x := range readCaptures(t) {
 		var h FrameHeader
-		if n, err := DecodeFrameHeader(x.b, &h); err == nil && len(x.b) < 60 {
+		if n, err := DecodeFrameHeader(x.b, &h); err == nil && len(x.b) < 60 && i%4 == 0 {
 			damage(x.b[n:])
 		}
 	}
 }
 
 func TestDamagedTransport(t *testing.T) {
+	try := func(b []byte) {
+		roundTripTransport(t, b)
+		roundTripScouting(t, b)
+		roundTripLinkStates(t, b)
+	}
 	for _, x := range readCaptures(t) {
 		if IsNetwork(x.b[0]) || TransportID(x.b[0]) == Frame || len(x.b) > 110 {
 			continue
 		}
+		for i := range x.b {
+			try(x.b[:i])
+		}
 		flipped := bytes.Clone(x.b)
-		for i := range len(x.b) * 8 {
+		for i := 0; i < len(x.b)*8; i += 3 { // over three bytes, each bit
 			flipped[i/8] ^= 1 << (i % 8)
-			for _, b := range [][]byte{flipped, x.b[:i/8]} {
-				roundTripTransport(t, b)
-				roundTripScouting(t, b)
-				roundTripLinkStates(t, b)
-			}
+			try(flipped)
 			flipped[i/8] ^= 1 << (i % 8)
 		}
 	}

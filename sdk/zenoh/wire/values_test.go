@@ -81,8 +81,8 @@ func TestEncoding(t *testing.T) {
 }
 
 func TestTimestamp(t *testing.T) {
-	for ns := range 100_000 {
-		want := time.Unix(1_700_000_000, int64(ns)*9_999).UTC()
+	for ns := range 10_000 {
+		want := time.Unix(1_700_000_000, int64(ns)*99_999).UTC()
 		if got := NTP64Time(NTP64(want)); !got.Equal(want) {
 			t.Fatalf("%v becomes %v", want, got)
 		}
