@@ -21,6 +21,7 @@ var scenarios = []scenario{
 	{"publisher", testPublisher},
 	{"attributes", testAttributes},
 	{"sizes", testSizes},
+	{"fragments", testFragments},
 	{"order", testOrder},
 	{"replies", testReplies},
 	{"query", testQuery},
@@ -142,10 +143,18 @@ func deref(s *string) string {
 	return " 0x" + *s + " "
 }
 
-// sizes are those of one batch, of many, and the smallest; one less and more than what a batch may hold.
-var sizes = []int{0, 1, 49_100, 65_400, 64 << 10, 1 << 20, 8 << 20}
-
+// testSizes uses sizes of one batch, of many, and the smallest; a little less and more than what a batch may hold.
 func testSizes(t *testing.T, a, b end, base string) {
+	testSomeSizes(t, a, b, base, []int{0, 1, 49_100, 65_400, 64 << 10, 1 << 20, 8 << 20})
+}
+
+// testFragments is testSizes for batches that are so small that the others need seconds for what is large.
+func testFragments(t *testing.T, a, b end, base string) {
+	testSomeSizes(t, a, b, base, []int{0, 1, 100, 200, 230, 240, 250, 260, 300, 500, 1000, 64 << 10})
+}
+
+func testSomeSizes(t *testing.T, a, b end, base string, sizes []int) {
+	t.Helper()
 	sub := b.subscribe(t, base+"/put")
 	b.queryable(t, base+"/echo", queryableOptions{replies: []replySpec{{echo: true}}})
 	settle(t, a, b)
