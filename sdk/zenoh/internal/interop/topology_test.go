@@ -134,6 +134,16 @@ var topologies = []topology{
 		us := ourListener(t, zenoh.ModePeer)
 		return theirDialler(t, py, "client", us.Locators()...), theirDialler(t, py, "peer", us.Locators()...)
 	}},
+	{"their client, our hub, their router", func(t *testing.T, py python) (a, b end) {
+		router, at := theirListener(t, py, "router")
+		c := config(zenoh.ModeRouter)
+		c.Listen, c.Connect = []zenoh.Listen{{Endpoint: anyPort}}, []string{at}
+		return theirDialler(t, py, "client", open(t, c).Locators()...), router
+	}},
+	{"our hub, their router, their client", func(t *testing.T, py python) (a, b end) {
+		_, at := theirListener(t, py, "router")
+		return ourDialler(t, zenoh.ModeRouter, at), theirDialler(t, py, "client", at)
+	}},
 	{"their client, our hub, our hub, their client", func(t *testing.T, py python) (a, b end) {
 		one := ourListener(t, zenoh.ModeRouter)
 		c := config(zenoh.ModeRouter)
