@@ -3,6 +3,7 @@ package scout
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/essa-project/essad/sdk/zenoh/wire"
@@ -147,7 +148,7 @@ func (g *Gossip) Receive(from wire.ID, body []byte) ([]Found, []Out, error) {
 		case id == from:
 			news = n.learn(s) || news
 		case s.HasLocators && len(s.Locators) > 0:
-			found = append(found, Found{ID: id, WhatAmI: s.WhatAmI, Locators: s.Locators})
+			found = append(found, Found{ID: id, WhatAmI: s.WhatAmI, Locators: keep(s.Locators)})
 		}
 	}
 	if !news || n.mute {
@@ -183,7 +184,16 @@ func (n *neighbour) learn(s *wire.LinkState) bool {
 	news := n.sn == 0 || s.HasLocators && !slices.Equal(s.Locators, n.locators)
 	n.sn = s.SN
 	if s.HasLocators {
-		n.locators = s.Locators
+		n.locators = keep(s.Locators)
 	}
 	return news
+}
+
+// keep copies what refers to the buffer that it was read into.
+func keep(locators []string) []string {
+	out := make([]string, len(locators))
+	for i, l := range locators {
+		out[i] = strings.Clone(l)
+	}
+	return out
 }

@@ -64,7 +64,7 @@ func Heard(own wire.ID, datagram []byte, from netip.AddrPort) (f Found, ok bool)
 	if _, err := wire.DecodeHello(datagram, &m); err != nil || m.Version != wire.ProtocolVersion || m.ID == own || m.ID.IsZero() {
 		return Found{}, false
 	}
-	f = Found{ID: m.ID, WhatAmI: m.WhatAmI, Locators: m.Locators}
+	f = Found{ID: m.ID, WhatAmI: m.WhatAmI, Locators: keep(m.Locators)}
 	if len(f.Locators) == 0 {
 		f.Locators = []string{"udp/" + from.String()}
 	}
