@@ -257,3 +257,6 @@ func (b *inbox) Send(m *wire.Message, done <-chan struct{}) bool {
 
 // CancelQuery implements route.Canceller.
 func (b *inbox) CancelQuery(rid uint32) { (*Session)(b).requests.cancel(rid) }
+
+// NewTimestamp returns a time stamp of the node's clock, later than all that it has given.
+func (s *Session) NewTimestamp() Timestamp { return s.node.router.Timestamp() }
