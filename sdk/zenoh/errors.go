@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/essa-project/essad/sdk/zenoh/internal/link"
 )
 
 // The errors that callers tell apart with errors.Is.
@@ -25,6 +27,8 @@ var (
 	ErrFinal = errors.New("zenoh: the query is final")
 	// ErrOverload is in the error of what would exceed a bound of Config.
 	ErrOverload = errors.New("zenoh: bound exceeded")
+	// ErrInUse is in the error of an endpoint that somebody else listens on.
+	ErrInUse = link.ErrInUse
 	// ErrConfig is in the error of a Config that makes no sense.
 	ErrConfig = errors.New("zenoh: configuration")
 )

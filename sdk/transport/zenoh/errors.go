@@ -21,6 +21,7 @@ var classes = []struct {
 	{zenoh.ErrClosed, status.Cancelled},
 	{zenoh.ErrGone, status.Cancelled},
 	{zenoh.ErrDisconnected, status.Unavailable},
+	{zenoh.ErrInUse, status.Conflict},
 	{zenoh.ErrOverload, status.Overloaded},
 	{context.Canceled, status.Cancelled},
 	{context.DeadlineExceeded, status.Deadline},
@@ -39,7 +40,8 @@ func classify(what, key string, err error) error {
 	return status.Errorf(status.Unavailable, "%s %q: %w", what, key, err)
 }
 
-// OpenError gives an error of zenoh.Open or zenoh.OpenNode its class: a gateway or a port that cannot be had is Unavailable.
+// OpenError gives an error of zenoh.Open or zenoh.OpenNode its class: an endpoint that somebody else listens on is a Conflict, a
+// gateway that cannot be reached Unavailable.
 func OpenError(err error) error {
 	if err == nil {
 		return nil

@@ -18,6 +18,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/essa-project/essad/sdk/status"
 	"github.com/essa-project/essad/sdk/transport"
 	"github.com/essa-project/essad/sdk/transport/transporttest"
 	"github.com/essa-project/essad/sdk/zenoh"
@@ -156,4 +157,19 @@ func certificates(t testing.TB) zenoh.TLS {
 	}
 	cert, keyFile := write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", pkcs8)
 	return zenoh.TLS{RootCA: cert, ListenKey: keyFile, ListenCert: cert, ConnectKey: keyFile, ConnectCert: cert, Mutual: true}
+}
+
+// An endpoint that another node has is a conflict, which no second try resolves.
+func TestOpenConflict(t *testing.T) {
+	for _, endpoint := range []string{"tcp/127.0.0.1:0", "unixsock-stream/" + filepath.Join(t.TempDir(), "s")} {
+		a, err := Open(t.Context(), zenoh.Config{Listen: []zenoh.Listen{{Endpoint: endpoint}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Close()
+		_, err = Open(t.Context(), zenoh.Config{Listen: []zenoh.Listen{{Endpoint: a.Zenoh().Locators()[0]}}})
+		if status.Of(err) != status.Conflict {
+			t.Errorf("%s: class %v: %v", endpoint, status.Of(err), err)
+		}
+	}
 }

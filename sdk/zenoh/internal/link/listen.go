@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/essa-project/essad/sdk/zenoh/wire"
@@ -40,6 +41,9 @@ func (m *Manager) Listen(ctx context.Context, e Endpoint) (*Listener, error) {
 	}
 	defer m.running.Done()
 	if err := l.open(ctx); err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = fmt.Errorf("%w: %w", ErrInUse, err)
+		}
 		return nil, fmt.Errorf("listen on %s: %w", e.Locator(), err)
 	}
 	m.mu.Lock()

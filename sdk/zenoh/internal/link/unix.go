@@ -14,7 +14,7 @@ import (
 // maxSocketPath is the longest path a unix socket may have on every system we run on.
 const maxSocketPath = 103
 
-// ErrInUse is why a unix socket is not listened on: somebody else does.
+// ErrInUse is in the error of an endpoint that is not listened on because somebody else does.
 var ErrInUse = errors.New("somebody listens there already")
 
 // listenUnix listens on the socket path for those whom mode permits. A socket file that a dead process left is replaced.
