@@ -181,14 +181,14 @@ func TestDefaultFile(t *testing.T) {
 
 func TestExamplesAndPackagedFilesLoad(t *testing.T) {
 	var files []string
-	for _, pattern := range []string{"../examples/*.hcl", "../examples/*.yaml", "../packaging/*.hcl"} {
+	for _, pattern := range []string{"../examples/*.hcl", "../examples/*.yaml", "../examples/cluster/*/*.hcl", "../examples/cluster/*/*/*.hcl", "../packaging/*.hcl"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
 		}
 		files = append(files, found...)
 	}
-	if len(files) < 3 {
+	if len(files) < 20 {
 		t.Fatalf("found only %v", files)
 	}
 	for _, f := range files {

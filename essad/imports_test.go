@@ -45,7 +45,7 @@ const leaves = "sdk/status sdk/hlc sdk/frame sdk/ring"
 var table = []struct{ from, may, why string }{
 	{"essad", "essad/internal/cli", "main is three lines around cli.Run"},
 	{
-		"essad/internal/cli", "essad/internal/agent config sdk/client sdk/transport sdk/transport/... sdk/lattice sdk/bincode " + leaves + " hclog cobra terminal histogram x",
+		"essad/internal/cli", "essad/internal/agent config sdk/client sdk/transport sdk/transport/... sdk/zenoh sdk/lattice sdk/bincode " + leaves + " hclog cobra terminal histogram x",
 		"the command line parses, asks the daemon through sdk/client and prints; it knows no role and no plugin",
 	},
 	{
@@ -75,7 +75,6 @@ var table = []struct{ from, may, why string }{
 	{"sdk/topic", "sdk/transport " + leaves, "key expressions are text, in the forms that the contract of the fabric defines"},
 	{"sdk/transport", "sdk/transport/internal/... sdk/zenoh/keyexpr " + leaves, "the contract of the fabric knows none of its implementations, only the algebra of keys they all share"},
 	{"sdk/transport/internal/...", leaves, "what the contract and its implementations share"},
-	{"sdk/transport/local/...", "sdk/transport sdk/transport/... " + leaves + " x", "an implementation of the fabric knows the contract only"},
 	{"sdk/transport/memory", "sdk/transport sdk/transport/internal/... " + leaves + " x", "an implementation of the fabric knows the contract only"},
 	{"sdk/transport/zenoh/...", "sdk/transport sdk/zenoh/... " + leaves + " x", "an implementation of the fabric knows the contract only"},
 	{
@@ -247,7 +246,7 @@ func TestImportTableCanFail(t *testing.T) {
 		{"essad/internal/kvs", module + "/essad/internal/executor", false},
 		{"essad/internal/kvs", module + "/config", false},
 		{"essad/internal/executor", module + "/sdk/plugin", false},
-		{"essad/internal/executor", module + "/sdk/transport/local", false},
+		{"essad/internal/executor", module + "/sdk/transport/zenoh", false},
 		{"essad/internal/executor", module + "/sdk/transport", true},
 		{"essad/internal/agent", "github.com/hashicorp/go-plugin", false},
 		{"essad/internal/agent", "github.com/knadh/koanf/v2", false},

@@ -171,10 +171,9 @@ func (c *Client) CollectModules(ctx context.Context, age time.Duration, dryRun b
 // Processes lists the calls and runs in flight, of every scheduler.
 func (c *Client) Processes(ctx context.Context) ([]*essav1.Process, error) {
 	var all []*essav1.Process
-	sel := transport.Selector{KeyExpr: c.names.Admin("scheduler", "ps")}
-	err := c.session.Get(ctx, sel, transport.GetOptions{Target: transport.All, Consolidation: transport.None}, func(r transport.Reply) {
+	err := c.everybody(ctx, c.names.Admin("scheduler", "ps"), nil, func(raw []byte) {
 		var out essav1.PSReply
-		if r.Err == nil && proto.Unmarshal(r.Sample.Payload, &out) == nil {
+		if proto.Unmarshal(raw, &out) == nil {
 			all = append(all, out.Processes...)
 		}
 	})
@@ -184,13 +183,13 @@ func (c *Client) Processes(ctx context.Context) ([]*essav1.Process, error) {
 // Nodes asks every daemon for its status.
 func (c *Client) Nodes(ctx context.Context) ([]*essav1.NodeStatus, error) {
 	var all []*essav1.NodeStatus
-	sel := transport.Selector{KeyExpr: c.names.Admin("node", "status")}
-	err := c.session.Get(ctx, sel, transport.GetOptions{Target: transport.All, Consolidation: transport.None}, func(r transport.Reply) {
+	err := c.everybody(ctx, c.names.Admin("node", "status"), nil, func(raw []byte) {
 		out := &essav1.NodeStatus{}
-		if r.Err == nil && proto.Unmarshal(r.Sample.Payload, out) == nil {
+		if proto.Unmarshal(raw, out) == nil {
 			all = append(all, out)
 		}
 	})
+	slices.SortStableFunc(all, func(a, b *essav1.NodeStatus) int { return cmp.Compare(a.Node, b.Node) })
 	return all, err
 }
 
@@ -201,15 +200,34 @@ func (c *Client) Logs(ctx context.Context, deployment string, maxBytes int64) ([
 		return nil, status.Errorf(status.Internal, "client: encode a request for logs: %v", err)
 	}
 	var all []*essav1.LogRecord
-	sel := transport.Selector{KeyExpr: c.names.ExecutorLogs("*")}
-	err = c.session.Get(ctx, sel, transport.GetOptions{Payload: raw, Target: transport.All}, func(r transport.Reply) {
+	err = c.everybody(ctx, c.names.ExecutorLogs("*"), raw, func(raw []byte) {
 		var out essav1.LogsReply
-		if r.Err == nil && proto.Unmarshal(r.Sample.Payload, &out) == nil {
+		if proto.Unmarshal(raw, &out) == nil {
 			all = append(all, out.Records...)
 		}
 	})
 	slices.SortStableFunc(all, func(a, b *essav1.LogRecord) int { return cmp.Compare(a.TimeUnixNano, b.TimeUnixNano) })
 	return all, err
+}
+
+// everybody asks all who answer on key, and calls h for each answer. An error that one of them answers with counts only if
+// nobody has anything else to say: it may be the refusal of all of them by the hub.
+func (c *Client) everybody(ctx context.Context, key string, payload []byte, h func(raw []byte)) error {
+	answers := 0
+	var refused error
+	opts := transport.GetOptions{Payload: payload, Target: transport.All, Consolidation: transport.None}
+	err := c.session.Get(ctx, transport.Selector{KeyExpr: key}, opts, func(r transport.Reply) {
+		if r.Err != nil {
+			refused = r.Err.AsError()
+			return
+		}
+		answers++
+		h(r.Sample.Payload)
+	})
+	if err == nil && answers == 0 {
+		return refused
+	}
+	return err
 }
 
 // FollowLogs calls h for the newest records of a deployment, as Logs returns them, and then for each that it writes, until
@@ -323,6 +341,8 @@ type (
 	Module = essav1.Module
 	// NodeStatus is what a daemon says of itself.
 	NodeStatus = essav1.NodeStatus
+	// FabricStatus is what a daemon's node of the fabric is and whom it is linked to.
+	FabricStatus = essav1.FabricStatus
 	// LogRecord is one line a deployment wrote.
 	LogRecord = essav1.LogRecord
 	// Process is a call or run in flight.

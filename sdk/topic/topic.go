@@ -11,7 +11,9 @@
 package topic
 
 import (
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/essa-project/essad/sdk/status"
 )
@@ -34,6 +36,7 @@ const (
 	run       = "run"
 	admin     = "admin"
 	ping      = "ping"
+	node      = "node"
 )
 
 func (n Names) essa(chunks ...string) string { return n.Essa + "/" + strings.Join(chunks, "/") }
@@ -125,6 +128,31 @@ func (n Names) ParseAlive(key string) (role, node string, err error) {
 
 // Ping is where a daemon sends back what it is sent.
 func (n Names) Ping(node string) string { return n.essa(ping, wild(node)) }
+
+// Daemon is the liveliness token of one process: its node's name, its id in the fabric and when it started. Two daemons of one
+// name so have two tokens.
+func (n Names) Daemon(name, id string, started time.Time) string {
+	return n.essa(node, Encode(name), Encode(id), strconv.FormatInt(started.UnixNano(), 10))
+}
+
+// Daemons is where all Daemon tokens are.
+func (n Names) Daemons() string { return n.essa(node, "*", "*", "*") }
+
+// ParseDaemon takes the key of a Daemon token apart.
+func (n Names) ParseDaemon(key string) (name, id string, started time.Time, err error) {
+	c, err := split(key, n.Essa, node, 3)
+	if err != nil {
+		return "", "", time.Time{}, err
+	}
+	ns, err := strconv.ParseInt(c[2], 10, 64)
+	if err != nil {
+		return "", "", time.Time{}, invalid(key, "a daemon")
+	}
+	if name, err = Decode(c[0]); err == nil {
+		id, err = Decode(c[1])
+	}
+	return name, id, time.Unix(0, ns), err
+}
 
 // RunOut is where the output of a run is published.
 func (n Names) RunOut(id string) string { return n.essa(run, wild(id), "out") }

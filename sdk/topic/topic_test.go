@@ -3,6 +3,7 @@ package topic
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/essa-project/essad/sdk/status"
 	"github.com/essa-project/essad/sdk/transport"
@@ -154,6 +155,18 @@ func TestParse(t *testing.T) {
 	}
 	if r, node, err := n.ParseAlive(n.Alive("kvs", "n?1")); err != nil || r != "kvs" || node != "n?1" {
 		t.Errorf("alive: %q %q %v", r, node, err)
+	}
+	at := time.Unix(1, 2)
+	if name, id, started, err := n.ParseDaemon(n.Daemon("n/1", "ab12", at)); err != nil || name != "n/1" || id != "ab12" || !started.Equal(at) {
+		t.Errorf("daemon: %q %q %v %v", name, id, started, err)
+	}
+	if err := transport.ValidKeyExpr(n.Daemons()); err != nil || !transport.Includes(n.Daemons(), n.Daemon("n", "i", at)) {
+		t.Errorf("daemons: %q, %v", n.Daemons(), err)
+	}
+	for _, key := range []string{"site/essa/node/a/b", "site/essa/node/a/b/c", "site/essa/node/a/%/1/2", "essa/node/a/b/1"} {
+		if _, _, _, err := n.ParseDaemon(key); status.Of(err) != status.Invalid {
+			t.Errorf("the key of no daemon, %q: %v", key, err)
+		}
 	}
 	if id, out, err := n.ParseRun(n.RunOut("r")); err != nil || id != "r" || !out {
 		t.Errorf("run: %q %v %v", id, out, err)

@@ -1,7 +1,7 @@
 // Package agent makes running roles out of a configuration: the one place where roles, plugins and the fabric meet.
 //
-// It starts things in the order in which they need each other (folders, plugins, kvs, executor, scheduler, clients'
-// socket), reports readiness when all of them are ready, and stops them in reverse. It copies each configured value into
+// It starts things in the order in which they need each other (folders, plugins, fabric, kvs, executor, scheduler; then
+// clients are let in), reports readiness when all of them are ready, and stops them in reverse. It copies each configured value into
 // the plain Options of the role that owns it; roles never see the configuration.
 //
 // It may import every package of essad/internal but cli and sim, config, and sdk/*; nobody but cli imports it.
@@ -39,11 +39,10 @@ type Agent struct {
 	log     hclog.Logger
 	started time.Time
 
-	bus     *transport.Bus
+	fabric  *fabric
 	plugins *supervisor.Supervisor
 	folders *folders
-	stack   []running // in the order of starting, but for the clients' socket
-	socket  int       // where the socket belongs in stack
+	stack   []running // in the order of starting
 	failed  chan error
 	ready   atomic.Bool
 
@@ -61,7 +60,7 @@ type running struct {
 
 // New makes an agent; Run starts it.
 func New(cfg *config.Config, log hclog.Logger) *Agent {
-	return &Agent{cfg: cfg, log: log, bus: transport.NewBus(), failed: make(chan error, 8)}
+	return &Agent{cfg: cfg, log: log, failed: make(chan error, 8)}
 }
 
 // floor is memory that is never touched, and so takes none, but counts as live: with a heap of a few megabytes the daemon
@@ -109,14 +108,14 @@ func (a *Agent) start(ctx context.Context) error {
 	}{
 		{true, "folders", a.openFolders},
 		{true, "plugins", a.startPlugins},
+		{true, "fabric", a.startFabric},
 		{a.cfg.Routing != nil, "routing", a.startRouting},
 		{a.cfg.KVS != nil, "kvs", a.startKVS},
-		{true, "socket", a.keepPlaceForSocket},
 		{a.cfg.Executor != nil, "executor", a.startExecutor},
 		{a.cfg.Scheduler != nil, "scheduler", a.startScheduler},
 		{true, "node", a.startNode},
 		{a.cfg.Metrics.Listen != "", "gateway", a.startGateway},
-		{true, "socket", a.startSocket},
+		{true, "clients", a.letClientsIn},
 	}
 	for _, s := range steps {
 		if !s.on {

@@ -15,7 +15,9 @@ import (
 	"github.com/essa-project/essad/config"
 	"github.com/essa-project/essad/sdk/client"
 	"github.com/essa-project/essad/sdk/status"
-	"github.com/essa-project/essad/sdk/transport/local"
+	"github.com/essa-project/essad/sdk/transport"
+	fabrictransport "github.com/essa-project/essad/sdk/transport/zenoh"
+	"github.com/essa-project/essad/sdk/zenoh"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -71,16 +73,25 @@ func run(t *testing.T, cfg *config.Config) (stop func() error) {
 	return func() error { cancel(); return <-done }
 }
 
+// dial opens a session as a client does.
+func dial(t *testing.T, cfg *config.Config) transport.Session {
+	t.Helper()
+	s, err := fabrictransport.Open(t.Context(), zenoh.Config{
+		Mode: zenoh.ModeClient, Connect: []string{"unixsock-stream/" + cfg.Node.Socket}, NoReconnect: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // A daemon starts, serves over its socket, stops without a trace, and starts again on the same folders.
 func TestLife(t *testing.T) {
 	dir := shortDir(t)
 	cfg := load(t, dir, withoutPlugins)
 	for range 2 {
 		stop := run(t, cfg)
-		s, err := local.Dial(t.Context(), cfg.Node.Socket)
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := dial(t, cfg)
 		k, err := client.NewKVS(s, client.Public)
 		if err != nil {
 			t.Fatal(err)

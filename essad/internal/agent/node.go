@@ -2,9 +2,11 @@ package agent
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/essa-project/essad/sdk/client"
 	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
 	"github.com/essa-project/essad/sdk/status"
 	"github.com/essa-project/essad/sdk/topic"
@@ -13,10 +15,13 @@ import (
 
 // startNode answers for the daemon as a whole: what it is, and that it is there.
 func (a *Agent) startNode(context.Context) error {
-	s := a.bus.Open()
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
 	a.push("node", func(context.Context) error { return s.Close() })
 	statusKey, pingKey := topic.Default.Admin("node", "status"), topic.Default.Ping(a.cfg.Node.Name)
-	pong, err := proto.Marshal(&essav1.Pong{Node: a.cfg.Node.Name})
+	pong, err := proto.Marshal(&essav1.Pong{Node: a.cfg.Node.Name, Id: a.fabric.node.ID().String()})
 	if err != nil {
 		return err
 	}
@@ -41,6 +46,7 @@ func (a *Agent) status(ctx context.Context) *essav1.NodeStatus {
 	n := &essav1.NodeStatus{
 		Node: a.cfg.Node.Name, Version: Version, StartedUnixNano: a.started.UnixNano(), Roles: a.roles(), Pid: hostPID(),
 	}
+	n.Fabric = a.fabric.status(ctx, a.cfg.Fabric.Mode)
 	for _, p := range a.plugins.Status() {
 		n.Plugins = append(n.Plugins, &essav1.PluginStatus{
 			Name: p.Name, Kind: p.Kind, State: p.State.String(), Pid: int32(p.PID), Restarts: int32(p.Restarts),
@@ -61,4 +67,13 @@ func (a *Agent) status(ctx context.Context) *essav1.NodeStatus {
 		}
 	}
 	return n
+}
+
+// trips measures the round trip to all daemons at once, by the ids of their nodes of the fabric. Who does not answer in time is left out.
+func (f *fabric) trips(ctx context.Context) map[string]time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, pingWait)
+	defer cancel()
+	out := map[string]time.Duration{}
+	_ = client.New(f.self).Ping(ctx, "*", nil, func(p client.Pong) { out[p.ID] = p.RTT })
+	return out
 }

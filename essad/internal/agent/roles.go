@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os"
 	"os/user"
-	"slices"
 	"strconv"
 	"time"
 
@@ -19,14 +18,15 @@ import (
 	"github.com/essa-project/essad/essad/internal/supervisor"
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/status"
-	"github.com/essa-project/essad/sdk/topic"
-	"github.com/essa-project/essad/sdk/transport"
-	"github.com/essa-project/essad/sdk/transport/local"
 	"github.com/hashicorp/go-hclog"
 )
 
 func (a *Agent) startRouting(ctx context.Context) error {
-	s, ready := a.bus.Open(), make(chan struct{})
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	ready := make(chan struct{})
 	r, err := routing.New(routing.Options{
 		ID: a.cfg.Node.Name, Session: s, Logger: a.log.Named("routing"), OnReady: func() { close(ready) },
 	})
@@ -46,7 +46,11 @@ func (a *Agent) startKVS(ctx context.Context) error {
 	if store != nil {
 		a.push("store", func(context.Context) error { return store.Close() })
 	}
-	s, ready := a.bus.Open(), make(chan struct{})
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	ready := make(chan struct{})
 	r, err := kvs.New(kvs.Options{
 		Node: a.cfg.Node.Name, Session: s, Store: store, Logger: a.log.Named("kvs"), OnReady: func() { close(ready) },
 		Shards: c.Shards, Durability: c.Durability, Memory: int64(c.Memory),
@@ -63,7 +67,11 @@ func (a *Agent) startKVS(ctx context.Context) error {
 
 func (a *Agent) startExecutor(ctx context.Context) error {
 	c := a.cfg.Executor
-	s, ready := a.bus.Open(), make(chan struct{})
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	ready := make(chan struct{})
 	r, err := executor.New(executor.Options{
 		ID: a.cfg.Node.Name, Session: s, Logger: a.log.Named("executor"), OnReady: func() { close(ready) },
 		Engines: a.startEngines, Capacity: c.Capacity, Limits: limits(c.Limits), LogRing: int64(c.Logs.Ring),
@@ -108,7 +116,11 @@ func (a *Agent) startScheduler(ctx context.Context) error {
 	if a.cfg.Executor != nil { // its calls are what is waited for
 		drain = min(drain, a.cfg.Executor.Drain.Std())
 	}
-	s, ready := a.bus.Open(), make(chan struct{})
+	s, err := a.open()
+	if err != nil {
+		return err
+	}
+	ready := make(chan struct{})
 	r, err := scheduler.New(scheduler.Options{
 		ID: a.cfg.Node.Name, Session: s, Logger: a.log.Named("scheduler"), OnReady: func() { close(ready) },
 		Timeout: c.Call.Timeout.Std(), Attempts: c.Call.Attempts, Queue: c.Call.Queue, MaxArgs: int64(c.Call.MaxArgs), MaxModule: int64(c.MaxModule),
@@ -141,41 +153,6 @@ func (a *Agent) startGateway(context.Context) error {
 	done := make(chan error, 1)
 	go func() { done <- g.Run() }()
 	a.push("gateway", func(ctx context.Context) error { return errors.Join(g.Close(ctx), <-done) })
-	return nil
-}
-
-// keepPlaceForSocket remembers that the socket closes after the executor and the scheduler have stopped: calls in flight
-// end while they stop, and their answers go out by it.
-func (a *Agent) keepPlaceForSocket(context.Context) error {
-	a.socket = len(a.stack)
-	return nil
-}
-
-// startSocket lets clients in, last of all.
-func (a *Agent) startSocket(ctx context.Context) error {
-	n := a.cfg.Node
-	ln, err := local.Listen(n.Socket, os.FileMode(n.SocketMode))
-	if err != nil {
-		return err
-	}
-	if err := setGroup(n.Socket, n.SocketGroup); err != nil {
-		_ = ln.Close()
-		return err
-	}
-	sctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan error, 1)
-	go func() {
-		done <- local.Serve(sctx, ln, func() transport.Session { return a.bus.Open() }, local.Options{Allow: topic.Default.ClientPolicy(topic.Observer)})
-	}()
-	a.stack = slices.Insert(a.stack, a.socket, running{"socket", func(ctx context.Context) error {
-		cancel()
-		select {
-		case err := <-done:
-			return err
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}})
 	return nil
 }
 

@@ -29,7 +29,7 @@ import (
 // cluster is a kvs role, schedulers and executors that are not real, on one fabric.
 type cluster struct {
 	t       *testing.T
-	bus     *transport.Bus
+	open    func() transport.Session
 	kvs     *client.KVS
 	client  *client.Client
 	session transport.Session
@@ -63,14 +63,14 @@ func (c *cluster) serve(r runner, ready <-chan struct{}, s transport.Session) (s
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := &cluster{t: t, bus: transport.NewBus(), alive: map[*scheduler.Role]bool{}}
-	s, ready := c.bus.Open(), make(chan struct{})
+	c := &cluster{t: t, open: transport.NewBus().Open, alive: map[*scheduler.Role]bool{}}
+	s, ready := c.open(), make(chan struct{})
 	r, err := kvs.New(kvs.Options{Node: "n", Session: s, OnReady: func() { close(ready) }})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.serve(r, ready, s)
-	c.session = c.bus.Open()
+	c.session = c.open()
 	t.Cleanup(func() { _ = c.session.Close() })
 	if c.kvs, err = client.NewKVS(c.session, client.Internal); err != nil {
 		t.Fatal(err)
@@ -81,7 +81,7 @@ func newCluster(t *testing.T) *cluster {
 
 func (c *cluster) scheduler(id string) (r *scheduler.Role, stop func()) {
 	c.t.Helper()
-	s, ready := c.bus.Open(), make(chan struct{})
+	s, ready := c.open(), make(chan struct{})
 	r, err := scheduler.New(scheduler.Options{
 		ID: id, Session: s, OnReady: func() { close(ready) },
 		Timeout: 10 * time.Second, Attempts: 2, Queue: 64, MaxArgs: 1 << 20, MaxModule: 4 << 20, Completed: 64,
@@ -98,7 +98,7 @@ func (c *cluster) scheduler(id string) (r *scheduler.Role, stop func()) {
 // executor answers like one. h is what it does with a call or run.
 func (c *cluster) executor(id string, slots int32, h func(q transport.Query, inv *essav1.Invocation)) (stop func()) {
 	c.t.Helper()
-	s, names := c.bus.Open(), topic.Default
+	s, names := c.open(), topic.Default
 	run := func(q transport.Query) {
 		inv := &essav1.Invocation{}
 		if err := proto.Unmarshal(q.Attachment(), inv); err != nil {

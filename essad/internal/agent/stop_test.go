@@ -11,7 +11,6 @@ import (
 	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
 	"github.com/essa-project/essad/sdk/status"
 	"github.com/essa-project/essad/sdk/transport"
-	"github.com/essa-project/essad/sdk/transport/local"
 )
 
 // A daemon that is told to stop answers the calls in flight by the socket they came by, and takes no new ones.
@@ -23,12 +22,15 @@ func TestStopAnswersCallsInFlight(t *testing.T) {
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() { ended <- a.Run(ctx, func() { close(ready) }) }()
 	<-ready
-	s, err := local.Dial(t.Context(), cfg.Node.Socket)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := dial(t, cfg)
 	defer s.Close()
-	c := &cluster{t: t, bus: a.bus, session: s, client: client.New(s)}
+	c := &cluster{t: t, session: s, client: client.New(s), open: func() transport.Session {
+		s, err := a.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}}
 	running, release := make(chan struct{}, 8), make(chan struct{})
 	stop := c.executor("x", 4, func(q transport.Query, _ *essav1.Invocation) {
 		running <- struct{}{}

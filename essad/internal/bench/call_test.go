@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"net"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -17,7 +16,8 @@ import (
 	"github.com/essa-project/essad/sdk/status"
 	"github.com/essa-project/essad/sdk/topic"
 	"github.com/essa-project/essad/sdk/transport"
-	"github.com/essa-project/essad/sdk/transport/local"
+	fabric "github.com/essa-project/essad/sdk/transport/zenoh"
+	"github.com/essa-project/essad/sdk/zenoh"
 )
 
 // echoEngine answers every call with its arguments, so that what is left is what the roles cost.
@@ -48,7 +48,7 @@ func (*echoEngine) Update(context.Context, []engine.CacheUpdate) error { return 
 func (*echoEngine) Close() error                                       { return nil }
 
 // roles starts kvs, executor and scheduler on one bus.
-func roles(b *testing.B, bus *transport.Bus) {
+func roles(b *testing.B, open func() transport.Session) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var done []chan error
 	start := func(r interface{ Run(context.Context) error }, err error, ready chan struct{}) {
@@ -65,11 +65,11 @@ func roles(b *testing.B, bus *transport.Bus) {
 		return c, func() { close(c) }
 	}
 	c, f := ready()
-	k, err := kvs.New(kvs.Options{Node: "n", Session: bus.Open(), OnReady: f})
+	k, err := kvs.New(kvs.Options{Node: "n", Session: open(), OnReady: f})
 	start(k, err, c)
 	c, f = ready()
 	e, err := executor.New(executor.Options{
-		ID: "n", Session: bus.Open(), Capacity: 4096, LogRing: 1 << 20, OnReady: f,
+		ID: "n", Session: open(), Capacity: 4096, LogRing: 1 << 20, OnReady: f,
 		Engines: func(context.Context, engine.Border) ([]executor.Engine, error) {
 			return []executor.Engine{{Name: "echo", Engine: &echoEngine{}}}, nil
 		},
@@ -77,7 +77,7 @@ func roles(b *testing.B, bus *transport.Bus) {
 	start(e, err, c)
 	c, f = ready()
 	s, err := scheduler.New(scheduler.Options{
-		ID: "n", Session: bus.Open(), Timeout: 30 * time.Second, Attempts: 2, Queue: 4096, Completed: 65536, CompletedBytes: 64 << 20,
+		ID: "n", Session: open(), Timeout: 30 * time.Second, Attempts: 2, Queue: 4096, Completed: 65536, CompletedBytes: 64 << 20,
 		CompletedFor: time.Minute, MaxArgs: 16 << 20, MaxModule: 1 << 20, Async: 1, HotModules: 16, OnReady: f,
 	})
 	start(s, err, c)
@@ -138,32 +138,42 @@ func benchCalls(b *testing.B, c *client.Client) {
 // BenchmarkRoles is a call through client, scheduler and executor in one process: what essad itself costs.
 func BenchmarkRoles(b *testing.B) {
 	bus := transport.NewBus()
-	roles(b, bus)
+	roles(b, bus.Open)
 	c := client.New(bus.Open())
 	deployEcho(b, c)
 	benchCalls(b, c)
 }
 
-// BenchmarkRolesSocket is the same with the client behind the daemon's socket.
-func BenchmarkRolesSocket(b *testing.B) {
-	bus := transport.NewBus()
-	roles(b, bus)
-	path := filepath.Join(b.TempDir(), "s")
-	ln, err := local.Listen(path, 0o600)
+// socketRoles starts roles on a hub and returns the session of a client behind its unix socket.
+func socketRoles(b *testing.B) transport.Session {
+	endpoint := "unixsock-stream/" + filepath.Join(b.TempDir(), "s")
+	policy := topic.Default.ClientPolicy(topic.Operator)
+	hub, err := zenoh.OpenNode(b.Context(), zenoh.Config{Mode: zenoh.ModeRouter, Listen: []zenoh.Listen{{
+		Endpoint: endpoint, Relation: zenoh.RelationSouth,
+		Policy: fabric.Policy(func(*zenoh.Transport) transport.Policy { return policy }),
+	}}})
 	if err != nil {
 		b.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func(ln net.Listener) {
-		done <- local.Serve(ctx, ln, func() transport.Session { return bus.Open() }, local.Options{Allow: topic.Default.ClientPolicy(topic.Operator)})
-	}(ln)
-	b.Cleanup(func() { cancel(); <-done })
-	s, err := local.Dial(ctx, path)
+	b.Cleanup(func() { _ = hub.Close() })
+	roles(b, func() transport.Session {
+		s, err := hub.Session()
+		if err != nil {
+			b.Fatal(err)
+		}
+		return fabric.Wrap(s)
+	})
+	s, err := fabric.Open(b.Context(), zenoh.Config{Mode: zenoh.ModeClient, Connect: []string{endpoint}})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// BenchmarkRolesSocket is the same with the client behind the daemon's socket.
+func BenchmarkRolesSocket(b *testing.B) {
+	s := socketRoles(b)
 	c := client.New(s)
 	deployEcho(b, c)
 	benchCalls(b, c)

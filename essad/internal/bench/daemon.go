@@ -16,7 +16,8 @@ import (
 
 	"github.com/essa-project/essad/sdk/client"
 	"github.com/essa-project/essad/sdk/transport"
-	"github.com/essa-project/essad/sdk/transport/local"
+	fabric "github.com/essa-project/essad/sdk/transport/zenoh"
+	"github.com/essa-project/essad/sdk/zenoh"
 )
 
 // daemon is a running essad with all roles, its plugins processes of their own, reached over its socket.
@@ -70,7 +71,8 @@ func (b *bench) daemon(ctx context.Context, dir string, flags ...string) (*daemo
 		_ = d.cmd.Process.Kill()
 		return nil, ctx.Err()
 	}
-	if d.session, err = local.Dial(ctx, d.socket); err != nil {
+	c := zenoh.Config{Mode: zenoh.ModeClient, Connect: []string{"unixsock-stream/" + d.socket}, NoReconnect: true}
+	if d.session, err = fabric.Open(ctx, c); err != nil {
 		return nil, err
 	}
 	d.client = client.New(d.session)

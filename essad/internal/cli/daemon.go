@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/hashicorp/go-hclog"
@@ -29,7 +30,7 @@ func (d *daemonFlags) add(cmd *cobra.Command) {
 }
 
 // ownEnv are the ESSA_* variables that are the command line's own and no keys.
-var ownEnv = []string{"ESSA_ADDRESS"}
+var ownEnv = []string{envAddress, envUser, envPassword, envPasswordFile, envCA, envCertificate, envKey}
 
 func (d *daemonFlags) load(cmd *cobra.Command, more ...config.Setting) (*config.Config, config.Origins, error) {
 	s := config.Sources{Files: d.config, Env: os.Environ(), IgnoreEnv: ownEnv, Flags: cmd.Flags(), Set: more}
@@ -200,7 +201,10 @@ func (a *app) dev(cmd *cobra.Command, data string) error {
 	if err != nil {
 		return err
 	}
-	socket := a.devSocket()
+	socket, err := a.devSocket()
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(filepath.Dir(socket), 0o700); err != nil {
 		return status.Errorf(status.Invalid, "make the socket's folder: %w", err)
 	}
@@ -226,12 +230,19 @@ func (a *app) dev(cmd *cobra.Command, data string) error {
 	}))
 }
 
-func (a *app) devSocket() string {
-	if a.address != "" {
-		return a.address
+// devSocket is where `essad dev` listens for clients. Other endpoints are fabric.listen.
+func (a *app) devSocket() (string, error) {
+	s := orEnv(a.link.address, envAddress)
+	if s == "" {
+		return userSocket(), nil
 	}
-	if s := os.Getenv("ESSA_ADDRESS"); s != "" {
-		return s
+	e, err := endpointOf(s)
+	if err != nil {
+		return "", err
 	}
-	return userSocket()
+	path, isSocket := strings.CutPrefix(e, unixProtocol)
+	if !isSocket {
+		return "", fmt.Errorf("--address %s: essad dev takes the path of a socket; give others by --set fabric.listen=%s", s, s)
+	}
+	return path, nil
 }

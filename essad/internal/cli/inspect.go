@@ -104,6 +104,7 @@ func (a *app) withNodes(ctx context.Context, f func([]*client.NodeStatus) error)
 func (a *app) printNode(n *client.NodeStatus) {
 	fmt.Fprintf(a.out, "node %s  version %s  pid %d  started %s\n", n.Node, n.Version, n.Pid, age(n.StartedUnixNano))
 	fmt.Fprintf(a.out, "  roles      %s\n", strings.Join(n.Roles, ", "))
+	a.printFabric(n.Fabric)
 	if s := n.Scheduler; s != nil {
 		fmt.Fprintf(a.out, "  scheduler  %d in flight, %d queued; %d calls, %d failed, %d retried; executors: %s\n",
 			s.InFlight, s.Queued, s.Calls, s.Failed, s.Retried, dash(strings.Join(s.Executors, ", ")))
@@ -117,6 +118,32 @@ func (a *app) printNode(n *client.NodeStatus) {
 	}
 	for _, p := range n.Plugins {
 		fmt.Fprintf(a.out, "  plugin     %s (%s) %s, pid %d, %d restarts%s\n", p.Name, p.Kind, p.State, p.Pid, p.Restarts, lastError(p.LastError))
+	}
+}
+
+func (a *app) printFabric(f *client.FabricStatus) {
+	if f == nil {
+		return
+	}
+	clients := 0
+	for _, l := range f.Links {
+		if l.Kind == "client" {
+			clients++
+		}
+	}
+	fmt.Fprintf(a.out, "  fabric     %s, id %s, %d clients; %d refused, %d dropped\n", f.Mode, f.Id, clients, f.Refused, f.Dropped)
+	for _, at := range f.Listen {
+		fmt.Fprintf(a.out, "  listens    %s\n", at)
+	}
+	for _, l := range f.Links {
+		if l.Kind == "client" {
+			continue // they come and go; --output json has them
+		}
+		rtt := "no answer"
+		if l.RttNano > 0 {
+			rtt = "round trip " + time.Duration(l.RttNano).Round(time.Microsecond).String()
+		}
+		fmt.Fprintf(a.out, "  link       %s (%s) %s, %s; %d KiB in, %d KiB out\n", dash(l.Node), l.Kind, dash(l.Remote), rtt, l.BytesIn>>10, l.BytesOut>>10)
 	}
 }
 

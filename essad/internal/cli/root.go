@@ -4,7 +4,7 @@
 // --output json, one JSON document (or one per line where it follows something). Failures go to standard error as one line
 // that says who refused and what to do; their exit codes are those of sdk/status.
 //
-// It may import agent, config, sdk/{client,transport,lattice,bincode,status,hlc}, cobra, a progress bar and a line editor.
+// It may import agent, config, sdk/{client,transport,zenoh,lattice,bincode,status,hlc}, cobra, a progress bar and a line editor.
 package cli
 
 import (
@@ -32,8 +32,8 @@ type streams struct {
 // app is what all commands share.
 type app struct {
 	streams
-	address string
-	output  string
+	link   linkFlags
+	output string
 }
 
 // exitCode is an error that only ends the process with a code: everything there was to say has been said.
@@ -128,8 +128,7 @@ func (a *app) root() *cobra.Command {
 			return a.daemon(cmd, &d)
 		},
 	}
-	root.PersistentFlags().StringVar(&a.address, "address", "",
-		"the daemon's socket (default $ESSA_ADDRESS, else the user's runtime folder, else /run/essad/essad.sock)")
+	a.link.add(root.PersistentFlags())
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "text", "text or json")
 	d.add(root)
 	root.AddCommand(

@@ -21,7 +21,8 @@ import (
 
 	"github.com/essa-project/essad/sdk/client"
 	"github.com/essa-project/essad/sdk/transport"
-	"github.com/essa-project/essad/sdk/transport/local"
+	fabrictransport "github.com/essa-project/essad/sdk/transport/zenoh"
+	"github.com/essa-project/essad/sdk/zenoh"
 )
 
 // daemon is one running essad.
@@ -347,14 +348,34 @@ func (d *daemon) processes() []any {
 // session opens a session to the daemon.
 func (d *daemon) session() transport.Session {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	s, err := local.Dial(ctx, d.socket)
+	s := d.dial()
+	d.t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+// dial opens a session that the caller closes.
+func (d *daemon) dial() transport.Session {
+	d.t.Helper()
+	s, err := d.tryDial()
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	d.t.Cleanup(func() { _ = s.Close() })
 	return s
+}
+
+func (d *daemon) tryDial() (transport.Session, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return fabrictransport.Open(ctx, zenoh.Config{
+		Mode: zenoh.ModeClient, Connect: []string{"unixsock-stream/" + d.socket}, NoReconnect: true,
+	})
+}
+
+// once is a client for one request.
+func (d *daemon) once() (*client.Client, transport.Session) {
+	d.t.Helper()
+	s := d.dial()
+	return client.New(s), s
 }
 
 func (d *daemon) client() (*client.Client, *client.KVS) {

@@ -15,7 +15,6 @@ import (
 	"github.com/essa-project/essad/sdk/bincode"
 	"github.com/essa-project/essad/sdk/client"
 	"github.com/essa-project/essad/sdk/status"
-	"github.com/essa-project/essad/sdk/transport/local"
 )
 
 // writers put values under ever new keys, some as clients and some as functions, and keep account of what was
@@ -438,7 +437,7 @@ func TestStopUnderLoad(t *testing.T) {
 	if code := run.cmd.ProcessState.ExitCode(); code != 125 && code != 130 {
 		t.Errorf("a run whose daemon stops ends with %d", code)
 	}
-	if _, err := local.Dial(context.Background(), d.socket); status.Of(err) != status.Unavailable {
+	if _, err := d.tryDial(); status.Of(err) != status.Unavailable {
 		t.Errorf("the socket of a daemon that has stopped: %v", err)
 	}
 	d.start()
