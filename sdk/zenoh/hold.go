@@ -1,6 +1,7 @@
 package zenoh
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -105,4 +106,30 @@ func (q *Query) lastHeld() *wire.Message {
 	defer q.out.mu.Unlock()
 	q.out.final = true
 	return q.release()
+}
+
+const (
+	// maxYield is how long goroutines may wait on the average for others to add to what is written; beyond it only every
+	// trialAfter-th does.
+	maxYield   = 100 * time.Microsecond
+	trialAfter = 16
+)
+
+// yields lets other handlers that are ready to answer add to what is about to be written. Where many queries are under way that
+// saves most of the writes. Where yielding takes long as a rule, others compute instead and it is only a delay; then it is left
+// out but for a trial now and then.
+type yields struct {
+	took    atomic.Int64 // on the average
+	skipped atomic.Uint32
+}
+
+func (y *yields) yield() {
+	if y.took.Load() > int64(maxYield) && y.skipped.Add(1)%trialAfter != 0 {
+		return
+	}
+	begin := time.Now()
+	runtime.Gosched()
+	took := min(int64(time.Since(begin)), 4*int64(maxYield)) // bounded, so that one pause of the whole process counts little
+	avg := y.took.Load()
+	y.took.Store(avg + (took-avg)/8)
 }

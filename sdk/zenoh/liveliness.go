@@ -128,10 +128,9 @@ func (s *Session) token(m *wire.Message) {
 	}
 	s.told[id] = key
 	for f := range s.follows {
-		if _, known := f.alive[key]; known || m.HasInterest && !(f.history && f.id == m.InterestID) {
-			continue
-		}
-		if keyexpr.Intersects(f.key.s, key) {
+		_, known := f.alive[key]
+		concerns := !m.HasInterest || f.history && f.id == m.InterestID
+		if !known && concerns && keyexpr.Intersects(f.key.s, key) {
 			f.alive[key] = struct{}{}
 			f.queue.offer(&Sample{KeyExpr: KeyExpr{key}, Kind: SampleKindPut, Reliability: ReliabilityReliable})
 		}

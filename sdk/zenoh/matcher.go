@@ -81,6 +81,3 @@ func (m *matcher[T]) look(key string) match[T] {
 	}
 	return x
 }
-
-// has reports whether v matches key.
-func (m *matcher[T]) has(key string) bool { return len(m.find(key).list) > 0 }

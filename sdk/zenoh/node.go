@@ -32,6 +32,7 @@ type Node struct {
 	finding *finding      // nil for a client
 	tasks   tasks
 	runners runners
+	yields  yields
 	events  events
 
 	stop    context.CancelFunc // ends what dials and ticks

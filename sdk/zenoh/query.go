@@ -227,6 +227,9 @@ func (q *Query) end() {
 	links.Cork()
 	r.session.send(held, r.session.done)
 	r.finish()
+	if r.session.requests.busy() {
+		r.session.node.yields.yield()
+	}
 	links.Uncork()
 }
 

@@ -7,8 +7,35 @@ import (
 	"github.com/essa-project/essad/sdk/zenoh/internal/self"
 )
 
-// keptRing is the room that an empty queue keeps.
-const keptRing = 64
+const (
+	// keptRing is the room that an empty queue keeps.
+	keptRing = 64
+	// pooledRing is the room that busy queues take from a pool, and give back when they are empty.
+	pooledRing = 1024
+)
+
+// rings are those of that size, empty.
+var rings = sync.Pool{New: func() any { return new([pooledRing]Sample) }}
+
+// newRing returns a ring that is larger than n.
+func newRing(n int) []Sample {
+	switch {
+	case n < 8:
+		return make([]Sample, 8)
+	case n < keptRing:
+		return make([]Sample, keptRing)
+	case n < pooledRing:
+		return rings.Get().(*[pooledRing]Sample)[:] //nolint:forcetypeassert // it is ours
+	}
+	return make([]Sample, 2*n)
+}
+
+// freeRing takes a ring back, all of whose samples were zeroed.
+func freeRing(r []Sample) {
+	if len(r) == pooledRing {
+		rings.Put((*[pooledRing]Sample)(r))
+	}
+}
 
 // queue is a bounded queue of samples and, while there are some, a goroutine that hands them to the handler.
 type queue struct {
@@ -67,10 +94,12 @@ func (q *queue) offerLocked(s *Sample) (settled, start bool) {
 
 func (q *queue) push(s *Sample) {
 	if q.n == len(q.ring) {
-		bigger := make([]Sample, max(8, 2*len(q.ring)))
+		bigger := newRing(len(q.ring))
 		for i := range q.n {
 			bigger[i] = *q.at(i)
+			*q.at(i) = Sample{}
 		}
+		freeRing(q.ring)
 		q.ring, q.head = bigger, 0
 	}
 	*q.at(q.n) = *s
@@ -160,7 +189,8 @@ func (q *queue) run() {
 		q.call(s)
 		q.mu.Lock()
 	}
-	if len(q.ring) > keptRing {
+	if len(q.ring) > keptRing && q.n == 0 {
+		freeRing(q.ring)
 		q.ring, q.head = nil, 0
 	}
 	q.leave()

@@ -45,6 +45,9 @@ func (t *requestTable) enter(r *request) bool {
 	return true
 }
 
+// busy reports whether others are being answered.
+func (t *requestTable) busy() bool { return t.count.Load() > 0 }
+
 func (t *requestTable) leave(r *request) {
 	s := &t.stripes[r.rid%requestStripes]
 	s.mu.Lock()

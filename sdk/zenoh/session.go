@@ -22,6 +22,7 @@ type Session struct {
 
 	nextID  atomic.Uint32 // of entities, tokens and interests
 	dropped atomic.Uint64
+	over    atomic.Bool // done is closed, or about to be
 
 	subscribers matcher[*Subscriber]
 	queryables  matcher[*Queryable]
@@ -75,9 +76,7 @@ func (s *Session) Done() <-chan struct{} { return s.done }
 
 // Err is nil while the session is open, ErrClosed after Close, and an ErrDisconnected if the node ended otherwise.
 func (s *Session) Err() error {
-	select {
-	case <-s.done:
-	default:
+	if !s.over.Load() {
 		return nil
 	}
 	s.mu.Lock()
@@ -153,6 +152,7 @@ func (s *Session) fail(why error) {
 	defer s.mu.Unlock()
 	if s.ended == nil {
 		s.ended = why
+		s.over.Store(true)
 		close(s.done)
 	}
 }
