@@ -203,7 +203,8 @@ type Config struct {
 	HeldReplies int
 	// MaxQueries is how many queries a session answers at a time; one more gets an error reply. 16384.
 	MaxQueries int
-	// MaxDeclarations is how much a session, or the node at the other end of a link, may have declared; 65536.
+	// MaxDeclarations is how much a session, or the node at the other end of a link, may have declared; 65536. A client that
+	// goes on loses its link; what other nodes declare beyond it is ignored.
 	MaxDeclarations int
 
 	// Log gets what happens to links and what is refused. nil discards it.

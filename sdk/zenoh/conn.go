@@ -196,10 +196,14 @@ func (policy) Allow(f *route.Face, op route.Op, key string) error {
 	return c.policy(&c.snap, publicOps[op], key)
 }
 
-// report logs trouble that the router has with a face.
+// report logs trouble that the router has with a face. A client that declares more than it may is cut off, rather than left to
+// believe that all of it counts; a gateway or a fellow peer may just be large.
 func (n *Node) report(r route.Report) {
 	attrs := []any{"problem", r.Problem.String(), "op", r.Op.String(), "key", r.Key, "count", r.Count}
 	if c, ok := r.Face.Info().(*conn); ok {
+		if r.Problem == route.Overflow && r.Op != route.OpRequest && c.rel == RelationSouth {
+			c.t.Close(wire.ReasonInvalid)
+		}
 		attrs = append(attrs, "id", c.t.ID().String(), "relation", c.rel.String(), "user", c.t.User())
 	}
 	if r.Err != nil {
