@@ -74,7 +74,12 @@ func Append(b []byte, v Value) []byte {
 }
 
 // Encode returns the bincode form of v: equal values have equal bytes.
-func Encode(v Value) []byte { return Append(nil, v) }
+func Encode(v Value) []byte {
+	if l, ok := v.(LWW); ok {
+		return l.Encode()
+	}
+	return Append(nil, v)
+}
 
 // Equal reports whether a and b are the same value.
 func Equal(a, b Value) bool {

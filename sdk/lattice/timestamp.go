@@ -98,16 +98,20 @@ func (t Timestamp) Append(b []byte) []byte {
 		}
 		b = append(b, sign)
 	}
-	b = appendPadded(b, year, 4)
-	b = appendPadded(append(b, '-'), month, 2)
-	b = appendPadded(append(b, '-'), day, 2)
+	if year < 10000 {
+		b = appendTwo(appendTwo(b, year/100), year%100)
+	} else {
+		b = appendPadded(b, year, 4)
+	}
+	b = appendTwo(append(b, '-'), month)
+	b = appendTwo(append(b, '-'), day)
 	sec, nano := sod%60, int(t.nano)
 	if nano >= billion {
 		sec, nano = sec+1, nano-billion
 	}
-	b = appendPadded(append(b, 'T'), sod/3600, 2)
-	b = appendPadded(append(b, ':'), sod/60%60, 2)
-	b = appendPadded(append(b, ':'), sec, 2)
+	b = appendTwo(append(b, 'T'), sod/3600)
+	b = appendTwo(append(b, ':'), sod/60%60)
+	b = appendTwo(append(b, ':'), sec)
 	switch {
 	case nano == 0:
 	case nano%1_000_000 == 0:
@@ -119,6 +123,11 @@ func (t Timestamp) Append(b []byte) []byte {
 	}
 	return append(b, 'Z')
 }
+
+// maxText is how long the text of a timestamp in the years 0 to 9999 is at most.
+const maxText = len("2024-03-05T12:34:56.123456789Z")
+
+func appendTwo(b []byte, n int) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }
 
 func appendPadded(b []byte, n, width int) []byte {
 	var digits [20]byte
@@ -174,41 +183,54 @@ func civil(year, month, day, hour, minute, second, nano, offset int64) (Timestam
 	return t, nil
 }
 
-// parseCanonical is the quick way for what Append writes, years 0 to 9999. What it refuses may still be a timestamp.
+// parseCanonical is the quick way for what Append writes, years 0 to 9999. What it refuses may still be a timestamp. Every
+// read and write of a last-writer-wins value comes through here.
 func parseCanonical(s []byte) (Timestamp, bool) {
-	if len(s) < 20 || len(s) > 30 || s[len(s)-1] != 'Z' ||
+	if len(s) < 20 || len(s) > maxText || s[len(s)-1] != 'Z' ||
 		s[4] != '-' || s[7] != '-' || s[10] != 'T' || s[13] != ':' || s[16] != ':' {
 		return Timestamp{}, false
 	}
-	bad := false
-	num := func(i, j int) (n int64) {
-		for _, c := range s[i:j] {
-			c -= '0'
-			bad = bad || c > 9
-			n = n*10 + int64(c)
-		}
-		return n
-	}
-	nano := int64(0)
-	switch len(s) {
-	case 20:
-	case 24, 27, 30:
-		if s[19] != '.' {
-			return Timestamp{}, false
-		}
-		nano = num(20, len(s)-1)
-		for range (30 - len(s)) / 3 {
-			nano *= 1000
-		}
-		// More digits than needed are a timestamp, but not a canonical one.
-		if nano == 0 || len(s) == 30 && nano%1000 == 0 || len(s) == 27 && nano%1_000_000 == 0 {
-			return Timestamp{}, false
-		}
-	default:
+	century, yy := two(s[0], s[1]), two(s[2], s[3])
+	month, day := two(s[5], s[6]), two(s[8], s[9])
+	hour, minute, second := two(s[11], s[12]), two(s[14], s[15]), two(s[17], s[18])
+	if century|yy|month|day|hour|minute|second >= notTwo {
 		return Timestamp{}, false
 	}
-	t, err := civil(num(0, 4), num(5, 7), num(8, 10), num(11, 13), num(14, 16), num(17, 19), nano, 0)
-	return t, err == nil && !bad
+	nano := uint32(0)
+	if len(s) > 20 {
+		digits := s[20 : len(s)-1]
+		if s[19] != '.' || len(digits)%3 != 0 {
+			return Timestamp{}, false
+		}
+		for i := 0; i < len(digits); i += 3 {
+			d, e := uint32(digits[i]-'0'), two(digits[i+1], digits[i+2])
+			if d > 9 || e >= notTwo {
+				return Timestamp{}, false
+			}
+			nano = nano*1000 + d*100 + e
+		}
+		// More digits than needed are a timestamp, but not a canonical one.
+		if nano%1000 == 0 {
+			return Timestamp{}, false
+		}
+		for range 3 - len(digits)/3 {
+			nano *= 1000
+		}
+	}
+	t, err := civil(int64(century*100+yy), int64(month), int64(day), int64(hour), int64(minute), int64(second), int64(nano), 0)
+	return t, err == nil
+}
+
+// notTwo is what two answers where a byte is no digit. Numbers of two digits joined with or stay below it.
+const notTwo = 128
+
+// two is the number that two digits stand for.
+func two(a, b byte) uint32 {
+	a, b = a-'0', b-'0'
+	if a > 9 || b > 9 {
+		return notTwo
+	}
+	return uint32(a)*10 + uint32(b)
 }
 
 // timeParser takes a timestamp apart. After the first mistake ok is false and nothing else matters.

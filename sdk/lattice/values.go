@@ -20,10 +20,16 @@ func (LWW) Tag() Tag { return TagLWW }
 
 func (l LWW) appendBody(b []byte) []byte {
 	at := len(b)
-	b = append(b, make([]byte, 8)...)
+	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
 	b = l.Time.Append(b)
 	bincode.AppendUint64(b[at:at], uint64(len(b)-at-8))
 	return bincode.AppendBytes(b, l.Data)
+}
+
+// Encode is the function Encode for the type of value that is written most often: it costs one allocation.
+func (l LWW) Encode() []byte {
+	b := make([]byte, 0, 4+8+maxText+8+len(l.Data))
+	return l.appendBody(bincode.AppendUint32(b, uint32(TagLWW)))
 }
 
 func decodeLWW(d *bincode.Decoder) LWW {
