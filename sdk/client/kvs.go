@@ -127,9 +127,8 @@ func (k *KVS) do(ctx context.Context, req *annav1.Request, ops []Op) ([]Result, 
 	wire := make([]annav1.Op, len(ops))
 	req.Ops = make([]*annav1.Op, len(ops))
 	for i := range ops {
-		o, w := &ops[i], &wire[i]
-		w.Kind, w.Key, w.Value, w.Stamp, w.TtlNano, w.IfVersion = o.Kind, o.Key, o.Value, o.Stamp, int64(o.TTL), o.If
-		req.Ops[i] = w
+		ops[i].write(&wire[i])
+		req.Ops[i] = &wire[i]
 	}
 	rep, err := k.ask(ctx, req)
 	if err != nil {
@@ -156,13 +155,31 @@ func resultOf(r *annav1.Result) Result {
 	return out
 }
 
-// one sends a single operation.
+// one sends a single operation. Most requests are of this kind: it makes them in one allocation.
 func (k *KVS) one(ctx context.Context, space Space, scope string, d Durability, wait bool, op Op) (Result, error) {
-	res, err := k.do(ctx, &annav1.Request{Space: space, Scope: scope, Durability: d, Cache: k.cache, Wait: wait}, []Op{op})
+	var m struct {
+		req  annav1.Request
+		ops  [1]*annav1.Op
+		wire annav1.Op
+	}
+	m.ops[0] = &m.wire
+	op.write(&m.wire)
+	r := &m.req
+	r.Space, r.Scope, r.Durability, r.Cache, r.Wait, r.Ops = space, scope, d, k.cache, wait, m.ops[:]
+	rep, err := k.ask(ctx, r)
 	if err != nil {
 		return Result{}, err
 	}
-	return res[0], res[0].Err
+	if len(rep.Results) != 1 {
+		return Result{}, status.Errorf(status.Internal, "client: %d results for 1 operation", len(rep.Results))
+	}
+	res := resultOf(rep.Results[0])
+	return res, res.Err
+}
+
+// write writes o into a message.
+func (o *Op) write(w *annav1.Op) {
+	w.Kind, w.Key, w.Value, w.Stamp, w.TtlNano, w.IfVersion = o.Kind, o.Key, o.Value, o.Stamp, int64(o.TTL), o.If
 }
 
 func (k *KVS) ask(ctx context.Context, req *annav1.Request) (*annav1.Reply, error) {

@@ -121,8 +121,7 @@ type written struct {
 
 // do does the operations of a request in order, and waits for the durability of all of them at once.
 func (r *Role) do(ctx context.Context, req *annav1.Request) *annav1.Reply {
-	rep := &annav1.Reply{Results: make([]*annav1.Result, len(req.Ops))}
-	slab := make([]annav1.Result, len(req.Ops)) // one allocation for all
+	rep, slab := newReply(len(req.Ops))
 	if r.loader != nil && len(req.Ops) > 1 {
 		defer r.prefetch(ctx, req)()
 	}
@@ -167,6 +166,20 @@ func (r *Role) do(ctx context.Context, req *annav1.Request) *annav1.Reply {
 		}
 	}
 	return rep
+}
+
+// newReply makes a reply for n results, and the results, in few allocations; mostly n is 1.
+func newReply(n int) (*annav1.Reply, []annav1.Result) {
+	if n == 1 {
+		var one struct {
+			rep     annav1.Reply
+			results [1]*annav1.Result
+			slab    [1]annav1.Result
+		}
+		one.rep.Results = one.results[:]
+		return &one.rep, one.slab[:]
+	}
+	return &annav1.Reply{Results: make([]*annav1.Result, n)}, make([]annav1.Result, n)
 }
 
 func fail(res *annav1.Result, err error) {

@@ -284,7 +284,7 @@ func stamped(have, data []byte, now uint64) ([]byte, error) {
 			ts = newest.Next()
 		}
 	}
-	return lattice.Encode(lattice.LWW{Time: ts, Data: data}), nil
+	return lattice.LWW{Time: ts, Data: data}.Encode(), nil
 }
 
 func typeError(have, got lattice.Tag) error {
@@ -298,7 +298,7 @@ func (s *shard) merged(base lattice.Record, value []byte, p put, now uint64) (re
 		expires = now + p.ttl
 	}
 	out := value
-	if len(base.Value) > 0 {
+	if len(base.Value) > 0 && !p.stamp { // one with a stamp is newer than what is there
 		if out, err = lattice.MergeEncoded(base.Value, value); err != nil {
 			return rec, false, mergeError(base.Value, value, err)
 		}
