@@ -173,6 +173,7 @@ func TestAcknowledgedWritesSurvive(t *testing.T) {
 			var (
 				wg   sync.WaitGroup
 				acks [16][]ack
+				done atomic.Int64
 				end  = make(chan struct{})
 			)
 			for w := range acks {
@@ -190,6 +191,7 @@ func TestAcknowledgedWritesSurvive(t *testing.T) {
 							return
 						}
 						acks[w] = append(acks[w], ack{key + "/" + elem, time.Now()})
+						done.Add(1)
 						if i%10 == 9 {
 							gone := fmt.Sprintf("%d-%d", w, i/3-1)
 							if _, err := n.kvs.Delete(ctx, user, "", []byte(gone), client.PutOptions{}); err != nil {
@@ -200,7 +202,10 @@ func TestAcknowledgedWritesSurvive(t *testing.T) {
 					}
 				})
 			}
-			time.Sleep(400 * time.Millisecond)
+			// For a while, and on a busy machine until there is something to check.
+			for began := time.Now(); time.Since(began) < 400*time.Millisecond || done.Load() < 2000 && time.Since(began) < 20*time.Second; {
+				time.Sleep(10 * time.Millisecond)
+			}
 			n.powerCut()
 			// Under batched, the last batch that an acknowledged write can be missing from is one that began after it.
 			safe := time.Now()
@@ -280,6 +285,32 @@ func TestBatchedIsSoonOnDisk(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	t.Logf("on disk after %v", time.Since(began))
+}
+
+// A writer who no longer wants to wait need not, however long the store takes.
+func TestWriterLeaves(t *testing.T) {
+	d := newDisk(t)
+	n := start(t, kvs.Options{Store: d})
+	stuck := make(chan struct{})
+	d.set(func(d *disk) { d.stuck = stuck })
+	for _, c := range []struct {
+		class status.Class
+		after time.Duration
+	}{{status.Deadline, time.Millisecond}, {status.Deadline, 200 * time.Millisecond}, {status.Cancelled, 200 * time.Millisecond}} {
+		ctx, cancel := context.WithCancel(ctxOf(t))
+		if c.class == status.Deadline {
+			ctx, cancel = context.WithTimeout(ctxOf(t), c.after)
+		} else {
+			time.AfterFunc(c.after, cancel)
+		}
+		_, err := n.kvs.Set(ctx, user, "", []byte("k"), []byte(c.class.String()), client.PutOptions{})
+		wantClass(t, err, c.class)
+		cancel()
+	}
+	close(stuck)
+	if _, err := n.kvs.Set(ctxOf(t), user, "", []byte("k"), []byte("x"), client.PutOptions{}); err != nil {
+		t.Error(err)
+	}
 }
 
 // A put that is to be sync where the node is not survives as well, also when it changes nothing.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,15 +39,39 @@ type lane struct {
 	took  time.Duration // for so long the store was busy with it
 }
 
-// commit is the end of a batch: done is closed when it is in the store, or, with err, when those who wait are to be told
-// that it is not known whether it will be.
+// commit is the end of a batch: it is in the store, or, with err, those who wait are to be told that it is not known
+// whether it will be.
+//
+// Nearly all who wait do so for less than lateAfter. Until then they wait for turn and nothing else: waiting for the end of
+// their request as well is a select, and a channel that the request would make for it. From then on they wait for both.
 type commit struct {
-	done chan struct{}
-	sync atomic.Bool // it will be on disk, too
-	err  error
+	done  chan struct{} // closed at the end
+	turn  chan struct{} // closed at the end or after lateAfter
+	sync  atomic.Bool   // it will be on disk, too
+	ended atomic.Bool
+	err   error
+	once  sync.Once // closes turn
+	late  *time.Timer
 }
 
-func newCommit() *commit { return &commit{done: make(chan struct{})} }
+const lateAfter = 50 * time.Millisecond
+
+func newCommit() *commit {
+	t := &commit{done: make(chan struct{}), turn: make(chan struct{})}
+	t.late = time.AfterFunc(lateAfter, t.look)
+	return t
+}
+
+// look lets those who wait look whether their request has ended.
+func (t *commit) look() { t.once.Do(func() { close(t.turn) }) }
+
+func (t *commit) end(err error) {
+	t.late.Stop()
+	t.err = err
+	t.ended.Store(true)
+	close(t.done)
+	t.look()
+}
 
 const (
 	lanesMax = 1 // see lane
@@ -226,7 +251,6 @@ func (l *lane) finish(err error) {
 		return
 	}
 	cur := l.current()
-	cur.err = err
 	for i, c := range l.taken {
 		c.mu.Lock()
 		if err == nil {
@@ -242,7 +266,7 @@ func (l *lane) finish(err error) {
 	if cap(l.arena) > maxArenaCap {
 		l.arena = nil
 	}
-	close(cur.done)
+	cur.end(err)
 }
 
 // fail tells those who wait for the gathered batch, closes writes, and keeps the batch for further tries. The next tries
@@ -251,13 +275,12 @@ func (l *lane) fail(err error) {
 	l.role.close(err)
 	cur, again := l.current(), newCommit()
 	again.sync.Store(true)
-	cur.err = status.Errorf(status.Of(err), "kvs: the store failed: %w; the write may have been applied", err)
 	for _, c := range l.taken {
 		c.mu.Lock()
 		c.flying = again
 		c.mu.Unlock()
 	}
-	close(cur.done)
+	cur.end(status.Errorf(status.Of(err), "kvs: the store failed: %w; the write may have been applied", err))
 }
 
 // close refuses writes until a batch reaches the store again.
@@ -298,15 +321,17 @@ func (c *cell) await(ctx context.Context, seq uint64, synced bool) error {
 		if poke {
 			c.lane.poke(true)
 		}
-		select {
-		case <-t.done:
-			if t.err != nil {
-				return t.err
+		if _ = <-t.turn; !t.ended.Load() {
+			select {
+			case <-t.done:
+			case <-c.role.halt.Done():
+				return status.Errorf(status.Unavailable, "kvs: the node is stopping while the write was on its way to the store; it may have been applied")
+			case <-ctx.Done():
+				return status.Errorf(status.Of(ctx.Err()), "kvs: %w while the write was on its way to the store; it may have been applied", ctx.Err())
 			}
-		case <-c.role.halt.Done():
-			return status.Errorf(status.Unavailable, "kvs: the node is stopping while the write was on its way to the store; it may have been applied")
-		case <-ctx.Done():
-			return status.Errorf(status.Of(ctx.Err()), "kvs: %w while the write was on its way to the store; it may have been applied", ctx.Err())
+		}
+		if t.err != nil {
+			return t.err
 		}
 	}
 }
