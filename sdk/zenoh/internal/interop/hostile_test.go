@@ -291,27 +291,28 @@ func TestFloods(t *testing.T) {
 	id := func(i int) uint32 { return uint32(i) + 1 } //nolint:gosec // small
 	for _, x := range []struct {
 		name  string
-		limit int // bytes
+		limit int  // bytes
+		cut   bool // it costs the link
 		flood func(r *raw)
 	}{
-		{"subscribers", 12 << 20, each(func(i int) *wire.Message { return declare(wire.DeclSubscriber, id(i), key(i)) })},
-		{"queryables", 12 << 20, each(func(i int) *wire.Message { return declare(wire.DeclQueryable, id(i), key(i)) })},
-		{"tokens", 12 << 20, each(func(i int) *wire.Message { return declare(wire.DeclToken, id(i), key(i)) })},
-		{"key expressions", 12 << 20, each(func(i int) *wire.Message { return declare(wire.DeclKeyExpr, id(i)&0xffff, key(i)) })},
-		{"interests", 48 << 20, each(func(i int) *wire.Message {
+		{"subscribers", 12 << 20, true, each(func(i int) *wire.Message { return declare(wire.DeclSubscriber, id(i), key(i)) })},
+		{"queryables", 12 << 20, true, each(func(i int) *wire.Message { return declare(wire.DeclQueryable, id(i), key(i)) })},
+		{"tokens", 12 << 20, true, each(func(i int) *wire.Message { return declare(wire.DeclToken, id(i), key(i)) })},
+		{"key expressions", 12 << 20, true, each(func(i int) *wire.Message { return declare(wire.DeclKeyExpr, id(i)&0xffff, key(i)) })},
+		{"interests", 48 << 20, true, each(func(i int) *wire.Message {
 			return interest(id(i), wire.InterestCurrentFuture, 0x0f, key(i))
 		})},
-		{"queries to nobody", 12 << 20, each(func(i int) *wire.Message { return query(id(i), key(i)) })},
-		{"queries without answer", 64 << 20, each(func(i int) *wire.Message { return query(id(i), "held/q") })},
-		{"puts", 12 << 20, each(func(i int) *wire.Message { return put(key(i), nil) })},
-		{"declared and undeclared", 12 << 20, each(func(i int) *wire.Message {
+		{"queries to nobody", 12 << 20, false, each(func(i int) *wire.Message { return query(id(i), key(i)) })},
+		{"queries without answer", 64 << 20, false, each(func(i int) *wire.Message { return query(id(i), "held/q") })},
+		{"puts", 12 << 20, false, each(func(i int) *wire.Message { return put(key(i), nil) })},
+		{"declared and undeclared", 12 << 20, false, each(func(i int) *wire.Message {
 			if i%2 == 0 {
 				return declare(wire.DeclSubscriber, id(i/2), key(i))
 			}
 			return declare(wire.UndeclSubscriber, id(i/2), "")
 		})},
-		{"wildcards", 12 << 20, floodWildcards},
-		{"fragments", 12 << 20, floodFragments},
+		{"wildcards", 12 << 20, false, floodWildcards},
+		{"fragments", 12 << 20, false, floodFragments},
 	} {
 		t.Run(strings.ReplaceAll(x.name, " ", "-"), func(t *testing.T) {
 			w := newWitness(t, func(c *zenoh.Config) { c.MaxDeclarations, c.MaxMessage = 5000, 8<<20 })
@@ -320,7 +321,11 @@ func TestFloods(t *testing.T) {
 			settle(t, w.a, c)
 			goroutines, before := runtime.NumGoroutine(), heap()
 			r := dialRaw(t, w.at())
-			go func() { _, _ = io.Copy(io.Discard, r.TCPConn) }() // it does listen
+			cut := make(chan struct{})
+			go func() { // it does listen
+				defer close(cut)
+				_, _ = io.Copy(io.Discard, r.TCPConn)
+			}()
 			flooded := make(chan struct{})
 			go func() {
 				defer close(flooded)
@@ -335,6 +340,13 @@ func TestFloods(t *testing.T) {
 				w.works(t)
 			}
 			bounded(t, "flooded", before, x.limit)
+			if x.cut {
+				select {
+				case <-cut:
+				case <-time.After(patience):
+					t.Error("the link was not cut")
+				}
+			}
 			_ = r.Close()
 			must(t, c.Close())
 			w.alone(t)
