@@ -7,9 +7,11 @@
 package e2e
 
 import (
+	"bufio"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -205,4 +207,15 @@ func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 func isExit(err error) bool {
 	exit := (*exec.ExitError)(nil)
 	return errors.As(err, &exit)
+}
+
+// lineReader returns a function that reads one line after the other, without its end; "" is the end.
+func lineReader(r io.Reader) func() string {
+	lines := bufio.NewScanner(r)
+	return func() string {
+		if !lines.Scan() {
+			return ""
+		}
+		return lines.Text()
+	}
 }

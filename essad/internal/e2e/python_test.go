@@ -1,0 +1,138 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// interpreter is a Python that has the package eclipse-zenoh.
+func interpreter(t *testing.T) string {
+	t.Helper()
+	p := os.Getenv("ESSAD_INTEROP_PYTHON")
+	if p == "" {
+		t.Skip("ESSAD_INTEROP_PYTHON does not name a Python with the package eclipse-zenoh")
+	}
+	return p
+}
+
+// pythonClient is the folder of the example.
+var pythonClient = filepath.Join("..", "..", "..", "examples", "python-client")
+
+// startForStrangers starts a daemon that listens to clients on the network.
+func startForStrangers(t *testing.T) (d *daemon, endpoint string) {
+	t.Helper()
+	endpoint = fmt.Sprintf("tcp/127.0.0.1:%d", freePort(t))
+	return start(t, "--name", "one", "--set", "fabric.listen_clients="+endpoint), endpoint
+}
+
+// A function is called with nothing but the official Zenoh library, by the network and by the socket.
+func TestCallFromPython(t *testing.T) {
+	t.Parallel()
+	python := interpreter(t)
+	d, endpoint := startForStrangers(t)
+	d.must("deploy", "hello", guest("hello"))
+	d.must("deploy", "rude", rude)
+	call := func(stdin string, args ...string) (out string, err string, code int) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, python, append([]string{filepath.Join(pythonClient, "essa_call.py")}, args...)...)
+		var o, e bytes.Buffer
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &o, &e
+		_ = cmd.Run()
+		return o.String(), e.String(), cmd.ProcessState.ExitCode()
+	}
+	for _, at := range []string{endpoint, "unixsock-stream/" + d.socket} {
+		out, errs, code := call("", "--connect", at, "hello", "sign", "--text", "Ada by "+at)
+		if code != 0 || !strings.Contains(out, "Ada by "+at) {
+			t.Errorf("by %s: code %d, %q\n%s", at, code, out, errs)
+		}
+	}
+	// What comes back is what the command line gets, to the byte.
+	out, errs, code := call("", "--connect", endpoint, "hello", "guests")
+	if want := d.must("call", "hello", "guests", "--as", "raw"); code != 0 || out != want {
+		t.Errorf("code %d, %q, want %q\n%s", code, out, want, errs)
+	}
+	out, _, code = call("\x03\x00\x00\x00\x00\x00\x00\x00Bob", "--connect", endpoint, "hello", "sign")
+	if code != 0 || !strings.Contains(out, "Bob") {
+		t.Errorf("with arguments from standard input: code %d, %q", code, out)
+	}
+	for _, x := range []struct{ what, want string }{
+		{"hello nosuch", "not_found: deployment \"hello\" has no function"},
+		{"nosuch f", "not_found: "},
+		{"rude trap", "guest_fault: "},
+		{"--seconds 0.2 rude spin", "deadline: "},
+	} {
+		_, errs, code := call("", append([]string{"--connect", endpoint}, strings.Fields(x.what)...)...)
+		if code != 1 || !strings.Contains(errs, x.want) {
+			t.Errorf("%s: code %d, %q, want %q", x.what, code, errs, x.want)
+		}
+	}
+}
+
+// A client that tries what is for members of the cluster is refused, and counted, and nobody else notices.
+func TestTrespass(t *testing.T) {
+	t.Parallel()
+	python := interpreter(t)
+	d, endpoint := startForStrangers(t)
+	d.must("deploy", "shop", splitter)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, python, "testdata/trespass.py", endpoint, pythonClient)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Wait() }()
+	said := map[string]string{}
+	read := lineReader(out)
+	for line := read(); line != "" && line != "ready"; line = read() {
+		what, answer, _ := strings.Cut(line, ": ")
+		said[what] = answer
+	}
+	d.must("call", "shop", "noop")
+	d.must("run", guest("hello"))
+	d.must("kvs", "PUT", "a", "b")
+	d.must("ping", "one", "--count", "3")
+	if _, err := fmt.Fprintln(in); err != nil {
+		t.Fatalf("%v\n%s", err, errs.String())
+	}
+	for line := read(); line != ""; line = read() {
+		what, answer, _ := strings.Cut(line, ": ")
+		said[what] = answer
+	}
+	for what, want := range map[string]string{
+		"internal query": "refused text/plain;essa-error=denied", "executor": "refused text/plain;essa-error=denied",
+		"everything": "refused text/plain;essa-error=denied", "administration": "refused text/plain;essa-error=denied",
+		"ping": "ok essa/ping/one", "asked": "[]", "heard": "[]", "mine": "[b'hello']",
+		"alive": "essa/alive/executor/one essa/alive/kvs/one essa/alive/routing/one essa/alive/scheduler/one",
+	} {
+		if said[what] != want {
+			t.Errorf("%s: %q, want %q", what, said[what], want)
+		}
+	}
+	c, s := d.once()
+	defer s.Close()
+	nodes, err := c.Nodes(ctx)
+	if err != nil || len(nodes) != 1 || nodes[0].Fabric.GetRefused() < 10 {
+		t.Errorf("refused: %v, %v", nodes, err)
+	}
+	if t.Failed() {
+		t.Log(errs.String())
+	}
+}
