@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"slices"
@@ -19,7 +20,7 @@ import (
 // The benchmarks measure between processes: this test program, started again with a role in its environment, is the server
 // or the hub; the benchmark itself is the client. A process ends with its standard input.
 const (
-	benchRoleVar    = "ZENOH_BENCH_ROLE"    // server or hub
+	benchRoleVar    = "ZENOH_BENCH_ROLE"    // server, hub or bare
 	benchConnectVar = "ZENOH_BENCH_CONNECT" // the hub that the server is a client of, where there is one
 )
 
@@ -33,6 +34,9 @@ func benchRole(role string) int {
 }
 
 func runBenchRole(role string) error {
+	if role == "bare" {
+		return runBare()
+	}
 	c := Config{Listen: listenOn("tcp/127.0.0.1:0")}
 	if hub := os.Getenv(benchConnectVar); hub != "" {
 		c = Config{Mode: ModeClient, Connect: []string{hub}}
@@ -143,6 +147,20 @@ func benchRequests(b *testing.B, s *Session, k KeyExpr, payload []byte, callers 
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	o := GetOptions{Payload: payload, Consolidation: ConsolidationModeNone}
+	benchCalls(b, callers, func() error {
+		got := 0
+		if err := s.Get(ctx, k, "", func(Reply) { got++ }, &o); err != nil {
+			return err
+		}
+		if got != 1 {
+			return fmt.Errorf("%d replies", got)
+		}
+		return nil
+	})
+}
+
+// benchCalls has so many callers call f b.N times together.
+func benchCalls(b *testing.B, callers int, f func() error) {
 	took := make([][]time.Duration, callers)
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -153,19 +171,14 @@ func benchRequests(b *testing.B, s *Session, k KeyExpr, payload []byte, callers 
 			n++
 		}
 		all.Go(func() {
-			got := 0
-			take := func(Reply) { got++ }
 			took[i] = make([]time.Duration, 0, n)
 			for range n {
 				begin := time.Now()
-				if err := s.Get(ctx, k, "", take, &o); err != nil {
+				if err := f(); err != nil {
 					b.Error(err)
 					return
 				}
 				took[i] = append(took[i], time.Since(begin))
-			}
-			if got != n {
-				b.Errorf("%d replies to %d queries", got, n)
 			}
 		})
 	}
@@ -204,5 +217,111 @@ func BenchmarkPublish(b *testing.B) {
 			b.StopTimer()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "deliveries/s")
 		})
+	}
+}
+
+// BenchmarkBare is the floor under BenchmarkRequest: the simplest multiplexing over the same kind of connection. Frames of a
+// length and an id are written under a lock, and answered by whoever reads them.
+func BenchmarkBare(b *testing.B) {
+	for _, size := range []int{64, 1 << 10, 64 << 10} {
+		for _, callers := range []int{1, 64} {
+			b.Run(fmt.Sprintf("%dB/%d", size, callers), func(b *testing.B) {
+				c, err := net.Dial("tcp", startRole(b, "bare", ""))
+				must(b, err)
+				m := &bare{conn: c, wait: map[uint32]chan struct{}{}}
+				read := make(chan struct{})
+				go func() {
+					defer close(read)
+					m.read()
+				}()
+				b.Cleanup(func() {
+					_ = c.Close()
+					<-read
+				})
+				payload := make([]byte, size)
+				benchCalls(b, callers, func() error { return m.call(payload) })
+			})
+		}
+	}
+}
+
+type bare struct {
+	conn net.Conn
+	mu   sync.Mutex
+	next uint32
+	wait map[uint32]chan struct{}
+}
+
+func bareFrame(id uint32, body []byte) []byte {
+	b := make([]byte, 8, 8+len(body))
+	binary.LittleEndian.PutUint32(b, uint32(len(body)))
+	binary.LittleEndian.PutUint32(b[4:], id)
+	return append(b, body...)
+}
+
+func readBare(r *bufio.Reader) (id uint32, body []byte, err error) {
+	var head [8]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return 0, nil, err
+	}
+	body = make([]byte, binary.LittleEndian.Uint32(head[:]))
+	_, err = io.ReadFull(r, body)
+	return binary.LittleEndian.Uint32(head[4:]), body, err
+}
+
+func (m *bare) call(p []byte) error {
+	ch := make(chan struct{}, 1)
+	m.mu.Lock()
+	m.next++
+	id := m.next
+	m.wait[id] = ch
+	_, err := m.conn.Write(bareFrame(id, p))
+	m.mu.Unlock()
+	if err == nil {
+		<-ch
+	}
+	return err
+}
+
+func (m *bare) read() {
+	r := bufio.NewReaderSize(m.conn, 64<<10)
+	for {
+		id, _, err := readBare(r)
+		if err != nil {
+			return
+		}
+		m.mu.Lock()
+		ch := m.wait[id]
+		delete(m.wait, id)
+		m.mu.Unlock()
+		ch <- struct{}{}
+	}
+}
+
+// runBare answers the frames of one connection; what was read together is answered together.
+func runBare() error {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println(ln.Addr())
+	c, err := ln.Accept()
+	if err != nil {
+		return err
+	}
+	r, w := bufio.NewReaderSize(c, 64<<10), bufio.NewWriterSize(c, 64<<10)
+	for {
+		id, body, err := readBare(r)
+		if err != nil {
+			return nil // the other end is done
+		}
+		if _, err := w.Write(bareFrame(id, body)); err != nil {
+			return err
+		}
+		if r.Buffered() == 0 {
+			if err := w.Flush(); err != nil {
+				return err
+			}
+		}
 	}
 }

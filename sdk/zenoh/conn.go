@@ -7,6 +7,7 @@ import (
 
 	"github.com/essa-project/essad/sdk/zenoh/internal/link"
 	"github.com/essa-project/essad/sdk/zenoh/internal/route"
+	"github.com/essa-project/essad/sdk/zenoh/internal/self"
 	"github.com/essa-project/essad/sdk/zenoh/wire"
 )
 
@@ -221,6 +222,7 @@ type events struct {
 	idle    sync.Cond // on mu: running has become false
 	queue   []Event
 	running bool
+	self    uintptr // the goroutine that calls
 	closed  bool
 }
 
@@ -254,6 +256,7 @@ func (e *events) add(x Event) {
 func (e *events) run() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.self = self.Goroutine()
 	for len(e.queue) > 0 {
 		x := e.queue[0]
 		e.queue = e.queue[1:]
@@ -261,16 +264,16 @@ func (e *events) run() {
 		e.call(x)
 		e.mu.Lock()
 	}
-	e.queue, e.running = nil, false
+	e.queue, e.running, e.self = nil, false, 0
 	e.idle.Broadcast()
 }
 
-// close waits until all events were delivered.
+// close waits until all events were delivered, unless it is called by whom they are delivered to.
 func (e *events) close() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.closed = true
-	for e.running {
+	for e.running && e.self != self.Goroutine() {
 		e.idle.Wait()
 	}
 }

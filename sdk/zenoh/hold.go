@@ -58,7 +58,7 @@ func (q *Query) send(m *wire.Message) error {
 	}
 	first := !o.any
 	o.any = true
-	if first && q.req.asker == nil && !q.to.o.Quick && q.to.ch == nil {
+	if first && !q.to.o.Quick && q.to.ch == nil && q.life.with() == nil {
 		o.held = m
 		o.holder = newHolder()
 		o.holder.q.Store(q)

@@ -9,6 +9,9 @@ import (
 // lifetime is the context of a query. Most handlers never look at theirs, or only hand it on, so the context of the standard
 // library that does the work is made when somebody asks for its channel.
 type lifetime struct {
+	// asker is who asks, where the handler runs on the asker's goroutine: only until it returns, for then the Get may be over.
+	asker *get
+
 	mu     sync.Mutex
 	ended  bool
 	told   bool // the handler was told that the asker gave up, while there was no inner
@@ -20,6 +23,20 @@ type lifetime struct {
 // Context ends when the asker's time is over, when the asker is known to be gone or to wait no longer, when the queryable is
 // undeclared or its session closed, and when the query is final.
 func (q *Query) Context() context.Context { return (*queryContext)(q) }
+
+// with returns the Get on whose goroutine the handler runs, or nil.
+func (l *lifetime) with() *get {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.asker
+}
+
+// leaveAsker is the return of a handler whose query goes on. What the context was hooked to ends with the Get.
+func (l *lifetime) leaveAsker() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asker = nil
+}
 
 // cancel ends the query's context.
 func (q *Query) cancel() {
@@ -66,18 +83,18 @@ func (c *queryContext) Err() error {
 	case l.ended:
 		return context.Canceled
 	}
-	err := c.req.gaveUp()
+	err := c.req.gaveUp(l.asker)
 	l.told = err != nil
 	return err
 }
 
 // gaveUp tells whether the asker no longer waits, as far as can be seen without waiting.
-func (r *request) gaveUp() error {
-	if r.asker != nil {
-		if r.asker.session.Err() != nil {
+func (r *request) gaveUp(asker *get) error {
+	if asker != nil {
+		if asker.session.Err() != nil {
 			return context.Canceled
 		}
-		if err := r.asker.ctx.Err(); err != nil {
+		if err := asker.ctx.Err(); err != nil {
 			return err
 		}
 	}
@@ -109,7 +126,7 @@ func (c *queryContext) realise() context.Context {
 		return l.inner
 	}
 	l.inner, l.cancel = context.WithDeadline(context.Background(), c.req.expires)
-	asker := c.req.asker
+	asker := l.asker
 	switch {
 	case l.ended || asker != nil && asker.session.Err() != nil:
 		l.cancel()

@@ -299,13 +299,24 @@ func TestMulticast(t *testing.T) {
 	defer a.Close()
 	b := openTest(t, Config{Listen: listenOn("tcp/127.0.0.1:0"), Scouting: scouting})
 	eventually(t, "two peers that find each other", func() bool { return len(a.PeersZID()) == 1 && len(b.PeersZID()) == 1 })
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	heard := map[ID]Hello{}
+	must(t, Scout(ctx, scouting, func(h Hello) {
+		if heard[h.ZID] = h; len(heard) == 2 {
+			cancel()
+		}
+	}))
+	if h := heard[b.ZID()]; len(heard) != 2 || h.WhatAmI != wire.Peer || len(h.Locators) != 1 || h.Locators[0] != b.Locators()[0] {
+		t.Errorf("heard %+v", heard)
+	}
 	client := openTest(t, Config{Mode: ModeClient, Scouting: scouting})
 	if ids := client.PeersZID(); len(ids) != 1 || ids[0] != a.ZID() && ids[0] != b.ZID() {
 		t.Errorf("the client's gateway: %v", ids)
 	}
 	scouting.AutoConnect = []Mode{ModeRouter}
 	scouting.Timeout = 300 * time.Millisecond
-	if s, err := Open(ctx, Config{Mode: ModeClient, Scouting: scouting}); err == nil {
+	if s, err := Open(context.Background(), Config{Mode: ModeClient, Scouting: scouting}); err == nil {
 		_ = s.Close()
 		t.Error("a client has found a router where there is none")
 	}
@@ -352,6 +363,41 @@ func TestConfigMistakes(t *testing.T) {
 	if s, err := Open(context.Background(), Config{Listen: listenOn("tcp/" + taken.Addr().String())}); err == nil {
 		_ = s.Close()
 		t.Error("it listens where somebody else does")
+	}
+}
+
+// A node that dials itself sees that, and lets it be.
+func TestDialSelf(t *testing.T) {
+	endpoint := "tcp/" + freePort(t)
+	var log syncBuffer
+	s := openTest(t, impatient(Config{
+		Listen: listenOn(endpoint), Connect: []string{endpoint}, Log: slog.New(slog.NewTextHandler(&log, nil)),
+	}))
+	time.Sleep(300 * time.Millisecond)
+	if n := len(s.Transports()); n != 0 {
+		t.Errorf("%d transports", n)
+	}
+	if n := strings.Count(log.String(), "no link"); n != 1 {
+		t.Errorf("it has tried %d times:\n%s", n, log.String())
+	}
+}
+
+// Whoever is told of an event may close the node.
+func TestCloseByAnEvent(t *testing.T) {
+	closed := make(chan error, 2)
+	var a atomic.Pointer[Session]
+	s := openTest(t, Config{Listen: listenOn("tcp/127.0.0.1:0"), Events: func(e Event) {
+		if e.Up {
+			closed <- a.Load().Close()
+		}
+	}})
+	a.Store(s)
+	openTest(t, Config{Connect: s.Locators()})
+	select {
+	case err := <-closed:
+		must(t, err)
+	case <-time.After(patience):
+		t.Fatal("the node does not close")
 	}
 }
 

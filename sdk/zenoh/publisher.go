@@ -97,8 +97,7 @@ type PublisherDeleteOptions struct {
 	Timestamp  Timestamp
 }
 
-// Publisher publishes on one key. Links are told the key once, and then carry a number for it; and it knows whether
-// somebody subscribes.
+// Publisher publishes on one key; it knows whether somebody subscribes.
 type Publisher struct {
 	matching
 	o PublisherOptions

@@ -27,7 +27,6 @@ type request struct {
 	attachment []byte
 	source     SourceInfo
 	expires    time.Time
-	asker      *get // where there is one queryable, and its handler runs on the asker's goroutine
 
 	mu      sync.Mutex
 	pending int  // queries that are not final
@@ -81,7 +80,7 @@ func (s *Session) asked(m *wire.Message) {
 // mayRunHere reports whether the only handler of r may run on the calling goroutine, of which t is the task.
 func (r *request) mayRunHere(qb *Queryable, t *task) bool {
 	if t != nil && t.get != nil && (qb.o.Inline || qb.o.Quick) {
-		r.asker = t.get
+		r.first.life.asker = t.get
 		return true
 	}
 	return qb.o.Quick
@@ -172,9 +171,11 @@ func (q *Query) leave() {
 	q.returned = true
 	kept := q.kept && !q.to.closed.Load()
 	r.mu.Unlock()
-	if !kept {
-		q.end()
+	if kept {
+		q.life.leaveAsker()
+		return
 	}
+	q.end()
 }
 
 // Keep makes the query outlive its handler: it is final when Drop is called, and has to be.
@@ -201,7 +202,8 @@ func (q *Query) Drop() {
 // and with it.
 func (q *Query) end() {
 	r := q.req
-	late := r.asker != nil && q.late()
+	asker := q.life.with()
+	late := asker != nil && q.late()
 	r.mu.Lock()
 	if q.final {
 		r.mu.Unlock()
@@ -211,7 +213,7 @@ func (q *Query) end() {
 	gone := r.gone
 	r.mu.Unlock()
 	if late {
-		r.asker.cut()
+		asker.cut()
 	}
 	q.cancel()
 	held := q.lastHeld()
