@@ -1,7 +1,13 @@
 package link
 
 import (
+	"bufio"
+	"context"
 	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -39,17 +45,63 @@ func BenchmarkOneWay(b *testing.B) {
 	}
 }
 
+// echoEnv makes the test binary a process that sends every message back.
+const echoEnv = "LINK_TEST_ECHO"
+
+// serveEcho listens, says where, and serves until its input ends.
+func serveEcho() error {
+	n := &node{up: make(chan *Transport, 1), down: make(chan error, 1)}
+	n.message = func(t *Transport, m *wire.Message) { t.Send(m, nil) }
+	n.Manager = NewManager(Options{ID: wire.NewID(), WhatAmI: wire.Peer}, n)
+	l, err := n.Listen(context.Background(), Endpoint{Proto: protoTCP, Address: "127.0.0.1:0"})
+	if err != nil {
+		return err
+	}
+	fmt.Println(l.Locators()[0])
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return n.Close(context.Background())
+}
+
+// startEcho starts such a process and returns where it listens.
+func startEcho(b *testing.B) string {
+	b.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), echoEnv+"=1")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		in.Close()
+		_ = cmd.Wait()
+	})
+	at, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		b.Fatal(err)
+	}
+	return strings.TrimSpace(at)
+}
+
+// BenchmarkEcho has the other side in a process of its own.
 func BenchmarkEcho(b *testing.B) {
 	for _, inflight := range []int{1, 64} {
 		b.Run(fmt.Sprintf("%dinflight", inflight), func(b *testing.B) {
-			echo := newNode(b, nil, func(t *Transport, m *wire.Message) { t.Send(m, nil) })
 			waiting := make([]chan struct{}, inflight)
+			for i := range waiting {
+				waiting[i] = make(chan struct{}, 1)
+			}
 			from := newNode(b, nil, func(_ *Transport, m *wire.Message) { waiting[m.RequestID] <- struct{}{} })
-			tr := pair(b, from, echo, "tcp/127.0.0.1:0")
+			tr := from.dial(b, startEcho(b))
 			b.ResetTimer()
 			var wg sync.WaitGroup
 			for s := range inflight {
-				waiting[s] = make(chan struct{}, 1)
 				wg.Go(func() {
 					m := &wire.Message{Kind: wire.Request, QoS: wire.RequestQoS, RequestID: uint32(s), Key: wire.WireExpr{Suffix: "demo/a"}}
 					m.Body = wire.Body{Kind: wire.Query, Payload: pattern(64), HasPayload: true}
@@ -60,6 +112,7 @@ func BenchmarkEcho(b *testing.B) {
 				})
 			}
 			wg.Wait()
+			b.StopTimer()
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"time"
 )
 
@@ -23,6 +24,7 @@ type linkWatch struct {
 type stallWatch struct {
 	moved uint64
 	since time.Time // when moved was last seen to change, or nobody waited
+	ended time.Time // when it was first seen that nothing can be sent any more
 }
 
 // tick watches all transports as long as there are any.
@@ -99,14 +101,14 @@ func (t *Transport) keepAlive(i int, l *link) {
 		t.moved += uint64(n)
 	}
 	switch {
-	case err == errAgain && l.pending():
+	case errors.Is(err, errAgain) && l.pending():
 		if i == 0 {
 			t.writing = true
 			t.m.running.Go(t.background)
 		}
-	case err == errAgain && n == 0:
+	case errors.Is(err, errAgain) && n == 0:
 	case err != nil:
-		t.dropLink(l, err)
+		t.mute(l, err)
 	}
 }
 
@@ -119,7 +121,9 @@ func (t *Transport) stalled(now time.Time) bool {
 	}
 	since := now.Sub(w.since)
 	switch {
-	case t.err != nil && since >= closeGrace:
+	case t.err != nil && w.ended.IsZero():
+		w.ended = now
+	case t.err != nil && (since >= closeGrace || now.Sub(w.ended) >= maxClose):
 		t.fail(t.err)
 		return true
 	case t.err == nil && since >= t.m.o.WaitBlock && t.blocked > 0:

@@ -51,11 +51,12 @@ type socket interface {
 
 // link is one connection. Reading belongs to its reader; writing to whom the transport's writing stands for.
 type link struct {
-	info LinkInfo
-	sock socket
-	raw  syscall.RawConn
-	tls  *tls.Conn // nil: the socket is used as it is
-	seal *sealer   // between tls and the socket
+	info   LinkInfo
+	joined time.Time
+	sock   socket
+	raw    syscall.RawConn
+	tls    *tls.Conn // nil: the socket is used as it is
+	seal   *sealer   // between tls and the socket
 
 	buf     *readBuffer // nil while nothing is read
 	r, w    int         // what is in buf, or in stash
@@ -86,7 +87,7 @@ func newLink(c *channel, info LinkInfo, rest []byte) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &link{info: info, sock: c.sock, raw: raw, tls: c.tls, seal: c.seal}
+	l := &link{info: info, joined: time.Now(), sock: c.sock, raw: raw, tls: c.tls, seal: c.seal}
 	if len(rest) > 0 {
 		l.stash, l.w = rest, len(rest)
 	}
@@ -216,14 +217,12 @@ func (l *link) write(p []byte, wait bool) (n int, err error) {
 	}
 	k, err := l.writeRaw(l.sealed, wait)
 	l.sealed = l.sealed[k:]
-	if len(l.sealed) == 0 {
-		l.sealed = nil
-	}
+	l.seal.wrote(k)
 	return n, err
 }
 
-// pending reports whether something of what was written is only encrypted so far.
-func (l *link) pending() bool { return l.tls != nil && (len(l.sealed) > 0 || l.seal.holds()) }
+// pending reports whether there is something that TLS has encrypted and the socket has not taken.
+func (l *link) pending() bool { return l.tls != nil && l.seal.holds() }
 
 func (l *link) writeRaw(p []byte, wait bool) (int, error) {
 	l.out, l.wait, l.wrote, l.writeErr = p, wait, 0, nil
@@ -282,6 +281,12 @@ func (l *link) close() {
 	_ = l.sock.Close()
 }
 
+// maxHeld bounds what TLS has encrypted and the socket has not taken: more comes only of a peer that asks for new keys
+// and does not read the answers.
+const maxHeld = 8 * sealBytes
+
+var errHeld = errors.New("the peer asks for more than it reads")
+
 // sealer lies between TLS and the socket: it keeps what is encrypted, once it holds, so that TLS never waits for the
 // socket.
 type sealer struct {
@@ -289,6 +294,7 @@ type sealer struct {
 	mu      sync.Mutex
 	holding bool
 	held    []byte
+	taken   int // bytes that were taken and are not written yet
 }
 
 // Write writes, or keeps, p.
@@ -297,6 +303,9 @@ func (s *sealer) Write(p []byte) (int, error) {
 	defer s.mu.Unlock()
 	if !s.holding {
 		return s.socket.Write(p)
+	}
+	if len(s.held) > maxHeld {
+		return 0, errHeld
 	}
 	s.held = append(s.held, p...)
 	return len(p), nil
@@ -308,16 +317,23 @@ func (s *sealer) hold() {
 	s.holding = true
 }
 
+// holds reports whether not all is written.
 func (s *sealer) holds() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.held) > 0
+	return s.taken+len(s.held) > 0
 }
 
 func (s *sealer) take() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.held
-	s.held = nil
+	s.held, s.taken = nil, len(b)
 	return b
+}
+
+func (s *sealer) wrote(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken -= n
 }

@@ -256,6 +256,7 @@ func bothDial(t *testing.T, interpreter string) {
 	c := interop{}
 	c.talk(t, tr, p, got)
 	for range 3 {
+		time.Sleep(joinDoubt)
 		tr.mu.Lock()
 		if len(tr.links) != 2 {
 			t.Errorf("%d links", len(tr.links))

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/essa-project/essad/sdk/zenoh/wire"
@@ -18,10 +19,15 @@ func lane(reliable bool, p wire.QoS) int {
 	return n
 }
 
+// errRestarted says that the peer begins anew, with its first sequence number: it has lost the transport that we added its
+// second link to.
+var errRestarted = errors.New("the peer has begun a new transport")
+
 // receiver makes messages of the batches of one transport, of all its links. It is pure, and not safe for concurrent use.
 type receiver struct {
 	qos, patch bool
 	mask       uint32
+	first      uint32              // the peer's first sequence number
 	max        int                 // bytes of all incomplete messages
 	deliver    func(*wire.Message) // gets each message, valid until it returns
 
@@ -55,7 +61,7 @@ const (
 )
 
 func newReceiver(a *agreed, limit int, deliver func(*wire.Message)) *receiver {
-	r := &receiver{qos: a.qos, patch: a.patch, mask: a.mask, max: limit, deliver: deliver}
+	r := &receiver{qos: a.qos, patch: a.patch, mask: a.mask, first: a.theirSN, max: limit, deliver: deliver}
 	for i := range r.lanes {
 		r.lanes[i].last = (a.theirSN - 1) & a.mask
 	}
@@ -138,8 +144,8 @@ func (r *receiver) frame(p []byte) (int, error) {
 	return n, nil
 }
 
-// accept finds the lane of a frame or fragment. It is not fresh if its sequence number is one from before. Numbers may
-// be left out: senders do that.
+// accept finds the lane of a frame or fragment. It is not fresh if its sequence number is one from before, as after the
+// loss of one of two links. Numbers may be left out: senders do that.
 func (r *receiver) accept(reliable bool, p wire.QoS, sn uint32) (ln *rxLane, fresh bool, err error) {
 	if !r.qos && p != wire.PriorityData {
 		return nil, false, fmt.Errorf("frame of priority %d without negotiated QoS", p)
@@ -150,6 +156,9 @@ func (r *receiver) accept(reliable bool, p wire.QoS, sn uint32) (ln *rxLane, fre
 	ln = &r.lanes[lane(reliable, p)]
 	gap := (sn - ln.last) & r.mask
 	if gap == 0 || gap > r.mask/2 {
+		if sn == r.first && ln.last != r.first {
+			return nil, false, errRestarted
+		}
 		r.counts.stale++
 		return ln, false, nil
 	}

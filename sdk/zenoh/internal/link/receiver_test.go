@@ -2,6 +2,7 @@ package link
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -74,6 +75,9 @@ func TestReceiveSequence(t *testing.T) {
 	s.mustTake(t, "", frame(126, named("again", 0, d)))
 	s.mustTake(t, "", frame(125, named("old", 0, d)))
 	s.mustTake(t, "b:0 c:0", frame(127, named("b", 0, d)), frame(0, named("c", 0, d)))
+	if _, err := s.batch(frame(126, named("restarted", 0, d))); !errors.Is(err, errRestarted) {
+		t.Errorf("the first number again: %v", err)
+	}
 	s.mustTake(t, "d:0 e:0", frame(63, named("d", 0, d), named("e", 0, d))) // the widest gap
 	s.mustTake(t, "", frame(63+64, named("too wide", 0, d)))
 	s.mustTake(t, "f:0", frame(126, named("f", 0, wire.PriorityRealTime))) // a lane of its own

@@ -1,6 +1,8 @@
 package link
 
 import (
+	"errors"
+	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -12,14 +14,16 @@ import (
 const (
 	// maxRounds bounds how many pieces a sender writes for others before it leaves that to a goroutine.
 	maxRounds = 8
-	// burst is the time after a write within which the next one is left to a goroutine: who sends that fast has more to
-	// send, which then goes along. The first message after a pause is written at once.
+	// burst is the time after a write within which the next one is left to a goroutine: who sends that fast, and not in
+	// answer to anything, has more to send, which then goes along. The first message after a pause is written at once.
 	burst = 15 * time.Microsecond
 	// corkBytes bounds what is held back until the messages that are being read are handled.
 	corkBytes = 64 << 10
 	// closeGrace is how long a transport that we close may go without progress before it is cut off, and how long the
 	// peer has to answer.
 	closeGrace = time.Second
+	// maxClose bounds how long a transport that we close may take to send what waits.
+	maxClose = 30 * time.Second
 )
 
 // sender is the half of a transport that sends. Whoever finds it idle writes, by itself, as much as the link takes at
@@ -39,6 +43,7 @@ type sender struct {
 	writing bool
 	corked  bool      // somebody will write, when the messages that are being read are handled
 	last    time.Time // when the last write ended
+	heard   uint64    // what of the link had been read by then
 	crowd   bool      // the last write carried messages of several senders
 
 	waiting [priorities]chan struct{} // closed when there is room again; nil if nobody waits for that
@@ -99,7 +104,7 @@ func (t *Transport) Send(m *wire.Message, done <-chan struct{}) bool {
 // begin writes what has just been queued, or has it written. t.mu is held.
 func (t *Transport) begin() {
 	t.writing = true
-	if time.Since(t.last) < burst {
+	if time.Since(t.last) < burst && (len(t.links) == 0 || t.links[0].rx.Load() == t.heard) {
 		t.m.running.Go(t.background)
 		return
 	}
@@ -127,8 +132,15 @@ func (t *Transport) gather() {
 // uncork writes what was left to whoever handles messages.
 func (t *Transport) uncork() {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.corked = false
+	t.mu.Unlock()
+	t.kick()
+}
+
+// kick writes what waits, if nobody does.
+func (t *Transport) kick() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if !t.writing && (t.err == nil || t.closing) {
 		t.writing = true
 		t.run(false)
@@ -154,16 +166,20 @@ func (t *Transport) run(wait bool) {
 			continue // it was lost meanwhile: the next one, if any, begins with that batch again
 		}
 		t.advance(l, n)
-		if err == errAgain {
+		switch {
+		case err == nil:
+		case errors.Is(err, errAgain):
 			t.m.running.Go(t.background)
 			return
-		}
-		if err != nil {
-			t.dropLink(l, err)
+		default:
+			t.mute(l, err)
 		}
 	}
 	t.writing = false
 	t.last = time.Now()
+	if len(t.links) > 0 {
+		t.heard = t.links[0].rx.Load()
+	}
 	if t.closing {
 		t.closing = false
 		t.part()
@@ -265,9 +281,18 @@ func (t *Transport) linkCount(dialled bool) *int {
 }
 
 // seal makes every Send fail, those that wait too. t.mu is held.
-func (t *Transport) seal() {
-	t.dead.Store(true)
-	close(t.done)
+func (t *Transport) seal(err error) {
+	if t.err == nil {
+		t.err = err
+		close(t.done)
+	}
+}
+
+// mute takes away l, which can be written to no more. What the peer sent before may still be there to be read. t.mu is
+// held.
+func (t *Transport) mute(l *link, err error) {
+	_ = l.sock.SetReadDeadline(time.Now().Add(closeGrace))
+	t.takeLink(l, fmt.Errorf("%w: %w", ErrLost, err))
 }
 
 // part tells the peer that nothing more comes; it answers by closing the connection. t.mu is held.

@@ -3,6 +3,7 @@ package link
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,10 @@ var (
 	// ErrProtocol: what the peer sent was malformed.
 	ErrProtocol = errors.New("protocol error")
 )
+
+// joinDoubt is how long after a second link has come the loss of the first one ends the transport: the peer may have lost
+// the first one, and with it all it knew of us, before the second one came, which to it is a new transport then.
+const joinDoubt = 500 * time.Millisecond
 
 // Transport is what connects us with one remote node: one link, or two if both sides dialled. Its methods may be called
 // by anybody.
@@ -148,10 +153,10 @@ func (t *Transport) Close(reason wire.Reason) {
 	if t.err != nil {
 		return
 	}
-	t.err = ErrClosed
+	t.seal(ErrClosed)
+	t.dead.Store(true)
 	t.closing = true
 	t.queued[priorities-1] += t.queue.addRaw(priorities-1, wire.AppendClose(nil, wire.Close{Session: true, Reason: reason}))
-	t.seal()
 	if !t.writing {
 		t.writing = true
 		t.run(false)
@@ -167,14 +172,34 @@ func (t *Transport) abort(err error) {
 
 // fail is abort with t.mu held.
 func (t *Transport) fail(err error) {
-	if t.err == nil {
-		t.err = err
-		t.seal()
-	}
+	t.seal(err)
+	t.dead.Store(true)
 	t.closing = false
-	for _, l := range t.links {
+	for i, l := range t.links {
+		t.farewell(i, l, wire.Close{Session: true, Reason: reasonOf(err)})
 		l.kill(err)
 	}
+}
+
+// farewell tells the peer why l, which is t.links[i], is ended: as far as that can be said without waiting, and not into
+// the middle of something else. t.mu is held.
+func (t *Transport) farewell(i int, l *link, c wire.Close) {
+	if i > 0 || !t.writing {
+		_, _ = l.write(rawBatch(wire.AppendClose(nil, c)), false)
+	}
+}
+
+// reasonOf is what a peer is told about err.
+func reasonOf(err error) wire.Reason {
+	switch {
+	case errors.Is(err, ErrExpired):
+		return wire.ReasonExpired
+	case errors.Is(err, ErrUnresponsive):
+		return wire.ReasonUnresponsive
+	case errors.Is(err, ErrProtocol):
+		return wire.ReasonInvalid
+	}
+	return wire.ReasonGeneric
 }
 
 // addLink makes l, which has just been made, one of t's. It fails if t is gone.
@@ -190,27 +215,35 @@ func (t *Transport) addLink(l *link) bool {
 	return true
 }
 
-// dropLink takes away l, which failed, and goes on over another one. err is why t is gone if there is none. t.mu is held.
+// dropLink ends l, and takes it away. t.mu is held.
 func (t *Transport) dropLink(l *link, err error) {
-	i := 0
-	for ; i < len(t.links) && t.links[i] != l; i++ {
-	}
-	if i == len(t.links) {
-		return
+	if i := slices.Index(t.links, l); i >= 0 {
+		t.farewell(i, l, wire.Close{Reason: reasonOf(err)})
 	}
 	l.kill(err)
-	t.received += l.rxBytes.Load()
-	t.links = append(t.links[:i:i], t.links[i+1:]...)
-	if len(t.links) == 0 {
-		if t.err == nil {
-			t.err = err
-			t.seal()
-		}
+	t.takeLink(l, err)
+}
+
+// takeLink takes away l, if it is still there, and goes on over another one. err is why t is gone if there is none. t.mu
+// is held.
+func (t *Transport) takeLink(l *link, err error) {
+	i := slices.Index(t.links, l)
+	if i < 0 {
 		return
 	}
-	limit := t.links[0].info.BatchSize
+	t.received += l.rxBytes.Load()
+	t.links = slices.Delete(t.links, i, i+1)
+	if len(t.links) == 0 {
+		t.seal(err)
+		return
+	}
+	limit := maxBatchSize
 	for _, o := range t.links {
 		limit = min(limit, o.info.BatchSize)
+	}
+	if newest := t.newest(); time.Since(newest.joined) < joinDoubt {
+		t.fail(fmt.Errorf("%w, and the other link is too new to go on with", err))
+		return
 	}
 	if i == 0 {
 		t.rewind()
@@ -218,6 +251,11 @@ func (t *Transport) dropLink(l *link, err error) {
 	if !t.queue.setLimit(limit) || !fits(t.cur.b[t.off:], limit) {
 		t.fail(fmt.Errorf("%w, and the other link takes only batches of %d bytes", err, limit))
 	}
+}
+
+// newest returns the link that came last, of one at least. t.mu is held.
+func (t *Transport) newest() *link {
+	return slices.MaxFunc(t.links, func(a, b *link) int { return a.joined.Compare(b.joined) })
 }
 
 // read is the life of l, one of t's links, from when Up returned: it hands out what comes until l ends.
@@ -228,6 +266,10 @@ func (t *Transport) read(l *link) {
 	*t.linkCount(l.info.Dialled)--
 	t.readers--
 	last, why := t.readers == 0, t.err
+	var closed *ClosedError
+	if errors.As(err, &closed) && !errors.Is(why, ErrClosed) {
+		why = err // it says more than that the link is lost
+	}
 	t.mu.Unlock()
 	l.close()
 	t.m.o.Log.Debug("link closed", "remote", l.info.Remote, "id", t.agreed.id, "cause", err)
@@ -281,12 +323,19 @@ func (t *Transport) process(l *link) error {
 	}
 	t.rx.Unlock()
 	t.m.uncork()
+	if l.pending() { // TLS has something to say
+		t.kick()
+	}
 	l.busy.Store(false)
 	switch {
 	case err != nil:
 		t.m.counts.malformed.Add(1)
 		t.m.o.Log.Warn("link ended for a protocol error", "remote", l.info.Remote, "id", t.agreed.id, "error", err)
-		return fmt.Errorf("%w: %w", ErrProtocol, err)
+		err = fmt.Errorf("%w: %w", ErrProtocol, err)
+		if errors.Is(err, errRestarted) {
+			t.abort(err)
+		}
+		return err
 	case closed != nil:
 		err := &ClosedError{closed.Reason}
 		if closed.Session {

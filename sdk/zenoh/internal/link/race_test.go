@@ -1,0 +1,6 @@
+//go:build race
+
+package link
+
+// raceEnabled says that stacks are larger than they are otherwise.
+const raceEnabled = true
