@@ -89,7 +89,7 @@ func socketPath(s, address string) *mistake {
 // fabricProblems checks how the values of the fabric go together.
 func (c *Config) fabricProblems(add adder) {
 	f := &c.Fabric
-	if f.Implementation == "zenohc" && !zenohcBuilt {
+	if f.Implementation == ImplementationZenohc && !zenohcBuilt {
 		add("fabric.implementation", nil, "Leave the key out, or use a program that was built with the tag zenohc.",
 			"fabric.implementation is \"zenohc\" and this program was built without it")
 	}

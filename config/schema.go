@@ -44,6 +44,12 @@ const (
 	ModeClient = "client"
 )
 
+// Implementations of the fabric.
+const (
+	ImplementationGo     = "go"
+	ImplementationZenohc = "zenohc"
+)
+
 // Who may administer the cluster over links that are no unix socket.
 const (
 	AdminDeny          = "deny"
@@ -57,7 +63,7 @@ type Fabric struct {
 	Listen          []string       `key:"listen" default:"" check:"listen" doc:"Endpoints on which other daemons, and clients where the role routing is on, reach this daemon: tcp/HOST:PORT, tls/HOST:PORT or unixsock-stream/PATH. Without users or tls whoever reaches one can be a member of the cluster."`
 	ListenClients   []string       `key:"listen_clients" default:"" check:"listen" doc:"Endpoints for clients only: whoever comes by one is held to what clients may do. The role routing must be on."`
 	Connect         []string       `key:"connect" default:"" check:"connect" doc:"Endpoints of other daemons, or of zenohd, to link to; those that are not there yet are tried until they are. In a mesh one that is there suffices: it tells of the others (fabric.scouting.gossip)."`
-	Implementation  string         `key:"implementation" default:"go" check:"oneof=go|zenohc" doc:"What speaks Zenoh: essad itself, or the official library libzenohc in a program that was built with the tag zenohc."`
+	Implementation  string         `key:"implementation" default:"go" check:"oneof=go|zenohc" doc:"What speaks Zenoh: essad itself, or the official library libzenohc in a program that was built with the tag zenohc; fabric.listen is then for daemons alone, and clients come by fabric.listen_clients."`
 	User            string         `key:"user" doc:"Name under which this daemon links to those that ask for one. Its password is the first line of fabric.password_file, or the variable ESSA_PASSWORD."`
 	PasswordFile    string         `key:"password_file" check:"path" doc:"File with the password of fabric.user."`
 	UsersFile       string         `key:"users_file" check:"path" doc:"File with those who may link to this daemon other than by node.socket, a line USER:PASSWORD for each. Where none is given nobody is asked."`

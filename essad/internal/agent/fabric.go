@@ -19,6 +19,7 @@ import (
 	"github.com/essa-project/essad/sdk/topic"
 	"github.com/essa-project/essad/sdk/transport"
 	fabrictransport "github.com/essa-project/essad/sdk/transport/zenoh"
+	"github.com/essa-project/essad/sdk/transport/zenohc"
 	"github.com/essa-project/essad/sdk/zenoh"
 )
 
@@ -28,6 +29,8 @@ const PasswordVariable = "ESSA_PASSWORD"
 // fabric is the daemon's node of the fabric. Each role has a session of its own, and they reach each other without a link.
 type fabric struct {
 	node    *zenoh.Node
+	native  zenohc.Node // that of the roles, where the official library is asked for; nil otherwise
+	mesh    []string    // where that one listens
 	door    door
 	members *members
 	self    transport.Session // to know the others, and be known
@@ -42,6 +45,12 @@ func (a *Agent) startFabric(ctx context.Context) error {
 	f := &fabric{}
 	a.fabric = f
 	f.door.names = topic.Default
+	if a.cfg.Fabric.Implementation == config.ImplementationZenohc {
+		if err := f.openNative(ctx, a.cfg, &cfg); err != nil {
+			return err
+		}
+		a.push("fabric of libzenohc", func(context.Context) error { return f.native.Close() })
+	}
 	for i := range cfg.Listen {
 		l := &cfg.Listen[i]
 		l.Policy = f.door.policy(a.trust(l.Relation == zenoh.RelationSouth && isOwn(l.Endpoint, a.cfg)))
@@ -61,14 +70,17 @@ func (a *Agent) startFabric(ctx context.Context) error {
 	if f.self, err = a.open(); err != nil {
 		return err
 	}
-	a.log.Info("fabric", "id", f.node.ID().String(), "mode", a.cfg.Fabric.Mode, "listen", joined(f.node.Locators()), "connect", joined(a.cfg.Fabric.Connect))
-	self := process{name: a.cfg.Node.Name, id: f.node.ID().String(), started: a.started}
+	a.log.Info("fabric", "id", f.id(), "mode", a.cfg.Fabric.Mode, "listen", joined(f.locators()), "connect", joined(a.cfg.Fabric.Connect))
+	self := process{name: a.cfg.Node.Name, id: f.id(), started: a.started}
 	f.members = newMembers(self, a.cfg.KVS != nil)
 	return a.follow(f.self, f.members, func(err error) { a.failed <- err })
 }
 
 // open opens a session of the daemon's node.
 func (a *Agent) open() (transport.Session, error) {
+	if n := a.fabric.native; n != nil {
+		return n.Session()
+	}
 	s, err := a.fabric.node.Session()
 	if err != nil {
 		return nil, fabrictransport.OpenError(err)
@@ -326,10 +338,10 @@ const pingWait = time.Second
 // status is what `essad status` shows of the fabric.
 func (f *fabric) status(ctx context.Context, mode string) *essav1.FabricStatus {
 	out := &essav1.FabricStatus{
-		Id: f.node.ID().String(), Mode: mode, Listen: f.node.Locators(), Refused: f.door.refused.Load(), Dropped: f.node.Dropped(),
+		Id: f.id(), Mode: mode, Listen: f.locators(), Refused: f.door.refused.Load(), Dropped: f.node.Dropped(),
 	}
 	trips := f.trips(ctx)
-	for _, t := range f.node.Transports() {
+	for _, t := range f.transports() {
 		id := t.ZID.String()
 		l := &essav1.LinkStatus{
 			Id: id, Kind: t.WhatAmI.String(), Node: f.members.nameOf(id), User: t.User, RttNano: int64(trips[id]),

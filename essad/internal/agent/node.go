@@ -21,7 +21,7 @@ func (a *Agent) startNode(context.Context) error {
 	}
 	a.push("node", func(context.Context) error { return s.Close() })
 	statusKey, pingKey := topic.Default.Admin("node", "status"), topic.Default.Ping(a.cfg.Node.Name)
-	pong, err := proto.Marshal(&essav1.Pong{Node: a.cfg.Node.Name, Id: a.fabric.node.ID().String()})
+	pong, err := proto.Marshal(&essav1.Pong{Node: a.cfg.Node.Name, Id: a.fabric.id()})
 	if err != nil {
 		return err
 	}

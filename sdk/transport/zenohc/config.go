@@ -83,6 +83,9 @@ func render(ctx context.Context, c *zenoh.Config, users string) (string, error) 
 		"queries_default_timeout": c.QueryTimeout.Milliseconds(),
 		"timestamping":            object{"enabled": c.Timestamping},
 	}
+	if c.Mode == zenoh.ModePeer {
+		root["gateway"] = object{"south": []object{}} // a peer relays for nobody: clients that dial it are refused
+	}
 	if !c.ID.IsZero() {
 		root["id"] = c.ID.String()
 	}

@@ -29,6 +29,7 @@
 //     reliability, which is told; what anybody else sends is taken to be sent with Block.
 //   - A sample with Block that a full queue cannot take makes everything behind it on its link wait, for Config.WaitSubscriber at
 //     most; then the subscriber loses samples until its handler takes one. A Put whose context ends may still be under way.
+//   - The library asks no policy, so a peer refuses clients; a router takes them all.
 //   - BestMatching chooses one complete queryable among nodes, not among the sessions of one node.
 //   - A large reply's or sample's attachment that lies across the bounds of two fragments is lost by zenoh-go.
 //

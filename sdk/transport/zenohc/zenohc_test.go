@@ -73,8 +73,8 @@ func openGo(t testing.TB, c zenoh.Config) *zenohgo.Session {
 
 func listen(endpoint string) []zenoh.Listen { return []zenoh.Listen{{Endpoint: endpoint}} }
 
-// What is not told between the library and our own implementation: that nobody waits for a query any more, and to the
-// library's queryables how long somebody does.
+// What is not told between the library and our own implementation: that nobody waits for a query any more, to the
+// library's queryables how long somebody does, and to its subscribers whether a sample may be lost.
 var (
 	untold = map[string]string{
 		"Ending/Cancel": notTold, "Ending/CancelInline": notTold, "Ending/HandlersOfAnEndedQuery": notTold,
@@ -82,12 +82,23 @@ var (
 	untoldTime = map[string]string{
 		"Ending/Cancel": notTold, "Ending/CancelInline": notTold, "Ending/HandlersOfAnEndedQuery": notTold,
 		"Ending/Timeout": notTold, "Ending/Deadline": notTold, "Session/CloseEndsQueries": notTold,
+		"PubSub/DropLosesAndCounts": notToldDrop,
 	}
 	// A router of the library reads no further from one who sends with Block while it waits for another.
-	routers = map[string]string{"PubSub/BlockStallsNobodyElse": "a router waits for its slowest client"}
+	routers      = map[string]string{"PubSub/BlockStallsNobodyElse": routerWaits}
+	mixedRouters = map[string]string{
+		"Ending/Cancel": notTold, "Ending/CancelInline": notTold, "Ending/HandlersOfAnEndedQuery": notTold,
+		"Ending/Timeout": notTold, "Ending/Deadline": notTold, "Session/CloseEndsQueries": notTold,
+		"PubSub/DropLosesAndCounts":    notToldDrop,
+		"PubSub/BlockStallsNobodyElse": routerWaits,
+	}
 )
 
 const notTold = "the library tells no queryable how long its asker waits"
+
+const notToldDrop = "the library tells no subscriber whether a sample may be lost"
+
+const routerWaits = "a router waits for its slowest client"
 
 // mesh makes sessions that are peers, each linked to every other; native says of the nth whether it is the library's.
 func mesh(base zenoh.Config, proto string, native func(n int) bool, lacks map[string]string) func(testing.TB) transporttest.Harness {
@@ -153,7 +164,7 @@ func TestClientsOfRouter(t *testing.T) {
 }
 
 func TestMixedClientsOfRouter(t *testing.T) {
-	transporttest.Run(t, hubOf(nativeHub, even, routers))
+	transporttest.Run(t, hubOf(nativeHub, even, mixedRouters))
 }
 
 func TestPeersOverTLS(t *testing.T) {
@@ -271,6 +282,25 @@ func TestOpenErrors(t *testing.T) {
 	c := zenoh.Config{Mode: zenoh.ModeClient, Connect: []string{endpoint(t, "tcp")}, ConnectTimeout: 300 * time.Millisecond}
 	if s, err := Open(ctx, c); status.Of(err) != status.Deadline {
 		t.Errorf("in too little time: %v, %v", s, err)
+	}
+}
+
+// Nothing would hold clients to a policy.
+func TestPeerRefusesClients(t *testing.T) {
+	where := endpoint(t, "tcp")
+	open(t, zenoh.Config{Listen: listen(where)})
+	c := zenoh.Config{Mode: zenoh.ModeClient, Connect: []string{where}}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	// A link may come up before it is refused, but nothing goes over it.
+	if s, err := zenohgo.Open(ctx, c); err == nil {
+		defer s.Close()
+		wait(t, "the end of the link", func() bool { return len(s.Zenoh().Transports()) == 0 })
+	}
+	if s, err := Open(ctx, c); err == nil {
+		defer s.Close()
+		n := s.(*session).node
+		wait(t, "the end of the library's link", func() bool { return len(n.Transports()) == 0 })
 	}
 }
 
