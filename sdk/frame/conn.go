@@ -51,6 +51,8 @@ type Conn struct {
 	inCount int
 	inBytes uint64
 
+	asking   atomic.Int32 // our calls under way
+	handling atomic.Int32 // the peer's requests under way
 	progress atomic.Uint64
 	endOnce  sync.Once
 	err      error
@@ -174,6 +176,8 @@ func (c *Conn) CallGrace(ctx context.Context, grace time.Duration, typ uint8, he
 	if uint64(size) > uint64(c.peer.MaxFrame) {
 		return Frame{}, tooLarge(size, c.peer.MaxFrame)
 	}
+	crowd := c.asking.Add(1) > 1 || c.handling.Load() > 1
+	defer c.asking.Add(-1)
 	s, err := c.out.open(size)
 	if err != nil {
 		if !errors.Is(err, ErrBusy) {
@@ -181,7 +185,7 @@ func (c *Conn) CallGrace(ctx context.Context, grace time.Duration, typ uint8, he
 		}
 		return Frame{}, err
 	}
-	sent, err := c.w.send(Header{uint32(size), typ, 0, s.id}, head, tail, false, done)
+	sent, err := c.w.send(Header{uint32(size), typ, 0, s.id}, head, tail, sending{crowd: crowd, cancel: done})
 	if !sent && c.out.drop(s) {
 		if err == nil {
 			err = ctx.Err()
@@ -215,7 +219,7 @@ func (c *Conn) await(ctx context.Context, s *slot, grace time.Duration) (Frame, 
 func (c *Conn) giveUp(ctx context.Context, s *slot, grace time.Duration) error {
 	// Its error needs no look: with the connection everything it carried ends. A reply that crosses it is no harm, because
 	// the slot is not used again before it was taken.
-	_, _ = c.w.send(Header{Type: TypeCancel, Flags: FlagIgnorable, ID: s.id}, nil, nil, true, nil)
+	_, _ = c.w.send(Header{Type: TypeCancel, Flags: FlagIgnorable, ID: s.id}, nil, nil, sending{urgent: true})
 	err := ctx.Err()
 	if grace > 0 && errors.Is(err, context.DeadlineExceeded) {
 		t := time.NewTimer(grace)
@@ -239,7 +243,7 @@ func (c *Conn) Notify(ctx context.Context, typ, flags uint8, body []byte) error 
 	if uint64(len(body)) > uint64(c.peer.MaxFrame) {
 		return tooLarge(len(body), c.peer.MaxFrame)
 	}
-	sent, err := c.w.send(Header{uint32(len(body)), typ, flags &^ FlagReply, 0}, body, nil, false, ctx.Done())
+	sent, err := c.w.send(Header{uint32(len(body)), typ, flags &^ FlagReply, 0}, body, nil, sending{crowd: true, cancel: ctx.Done()})
 	if !sent && err == nil {
 		return fmt.Errorf("%w: %w", ctx.Err(), ErrNotSent)
 	}
@@ -303,7 +307,7 @@ func (c *Conn) reply(r *Request, typ uint8, head, tail []byte) error {
 		}
 		panic("frame: request answered twice")
 	}
-	_, err := c.w.send(Header{uint32(size), typ, FlagReply, r.ID}, head, tail, false, nil)
+	_, err := c.w.send(Header{uint32(size), typ, FlagReply, r.ID}, head, tail, sending{crowd: c.handling.Load() > 0})
 	return err
 }
 
@@ -316,6 +320,7 @@ func (c *Conn) leave(r *Request) bool {
 	}
 	c.in[i] = nil
 	c.inCount--
+	c.handling.Store(int32(c.inCount))
 	c.inBytes -= uint64(r.size)
 	return true
 }
@@ -453,6 +458,7 @@ func (c *Conn) enter(r *Request) error {
 	}
 	c.in[i] = r
 	c.inCount++
+	c.handling.Store(int32(c.inCount))
 	c.inBytes += uint64(r.size)
 	return nil
 }

@@ -56,13 +56,20 @@ type sender struct {
 	in   chan struct{} // closed when size is reserved or the connection ended
 }
 
+// sending says how a frame is sent.
+type sending struct {
+	urgent bool            // never waits for room; such frames are small and bounded otherwise
+	crowd  bool            // others may be about to send, so that waiting for them a moment pays
+	cancel <-chan struct{} // ends the wait for room
+}
+
 // send queues a frame and perhaps writes. Neither head nor tail is referenced after it returned. It waits for room until
-// cancel is closed, then reports false; urgent frames, which are small and bounded otherwise, never wait.
-func (w *writer) send(h Header, head, tail []byte, urgent bool, cancel <-chan struct{}) (sent bool, err error) {
+// it is cancelled, then reports false.
+func (w *writer) send(h Header, head, tail []byte, how sending) (sent bool, err error) {
 	size := HeaderSize + len(head) + len(tail)
 	w.mu.Lock()
-	if !urgent && w.err == nil && (len(w.waiting) > 0 || !w.fits(size)) {
-		if sent, err := w.wait(size, cancel); !sent {
+	if !how.urgent && w.err == nil && (len(w.waiting) > 0 || !w.fits(size)) {
+		if sent, err := w.wait(size, how.cancel); !sent {
 			w.mu.Unlock()
 			return false, err
 		}
@@ -94,7 +101,9 @@ func (w *writer) send(h Header, head, tail []byte, urgent bool, cancel <-chan st
 		return true, nil
 	}
 	w.writing = true
-	w.gather()
+	if how.crowd {
+		w.gather()
+	}
 	w.run(maxRounds)
 	err = w.err
 	w.mu.Unlock()
@@ -102,7 +111,8 @@ func (w *writer) send(h Header, head, tail []byte, urgent bool, cancel <-chan st
 }
 
 // gather lets others append before the first batch is written. Where many requests are under way, those who are ready to
-// run are about to send: one yield doubles what a machine gets through. Where yields take long as a rule, others compute
+// run are about to send: one yield doubles what a machine gets through. Who is alone does not come here, since a yield wakes
+// another thread, which then gets in the way of the very peer that is to answer. Where yields take long as a rule, others compute
 // instead and the yield is only a delay; then it is left out but for a trial now and then. It is called and returns with
 // the lock held, writing set.
 func (w *writer) gather() {
