@@ -152,6 +152,9 @@ type Config struct {
 	// Connect are the endpoints to dial. A client dials them in this order until one takes it, and then keeps that one; others
 	// keep a link to each. A link that fails or ends is dialled again after RetryMin, twice that and so on up to RetryMax.
 	Connect []string
+	// Uplink makes a router a client of one of the endpoints in Connect, its gateway, as a client has one: it relays for its own
+	// clients, and the gateway for it.
+	Uplink bool
 	// ConnectTimeout bounds how long Open waits for the first link: a client fails when it has passed; 0 means one try of each
 	// endpoint for a client, and that others do not wait; <0 means until Open's context ends.
 	ConnectTimeout time.Duration
@@ -306,6 +309,9 @@ func defaultAutoConnect(m Mode) []Mode {
 	return []Mode{ModeRouter, ModePeer}
 }
 
+// hasGateway reports whether the node is a client of one gateway, whatever it is to others.
+func (c *Config) hasGateway() bool { return c.Mode == ModeClient || c.Uplink }
+
 func (c *Config) validate() error {
 	for what, d := range map[string]time.Duration{
 		"RetryMin": c.RetryMin, "RetryMax": c.RetryMax, "Lease": c.Lease, "OpenTimeout": c.OpenTimeout,
@@ -317,6 +323,9 @@ func (c *Config) validate() error {
 	}
 	if c.Mode == ModeClient && len(c.Listen) > 0 {
 		return fmt.Errorf("%w: a client does not listen; use mode peer or router", ErrConfig)
+	}
+	if c.Uplink && (c.Mode != ModeRouter || len(c.Connect) == 0) {
+		return fmt.Errorf("%w: an uplink is for a router, and needs an endpoint to connect to", ErrConfig)
 	}
 	if c.Mode == ModeClient && len(c.Connect) == 0 && !c.Scouting.Multicast {
 		return fmt.Errorf("%w: a client needs an endpoint to connect to, or scouting", ErrConfig)

@@ -71,10 +71,11 @@ func (n *Node) classify(t *link.Transport, l *listener) (Relation, string) {
 	if l != nil && l.Relation == RelationSouth && theirs != wire.Client {
 		return RelationAuto, "the endpoint it has dialled is for clients: it has to use mode: client"
 	}
+	gateway := n.cfg.hasGateway() && dialled(t)
 	switch {
-	case n.cfg.Mode == ModeClient && theirs == wire.Client:
+	case gateway && theirs == wire.Client:
 		return RelationAuto, "both ends are clients"
-	case n.cfg.Mode == ModeClient, theirs == wire.Router:
+	case gateway, theirs == wire.Router:
 		return RelationNorth, ""
 	case theirs == wire.Client:
 		return RelationSouth, ""
@@ -82,6 +83,11 @@ func (n *Node) classify(t *link.Transport, l *listener) (Relation, string) {
 		return RelationSouth, ""
 	}
 	return RelationMesh, ""
+}
+
+func dialled(t *link.Transport) bool {
+	links := t.Links()
+	return len(links) == 0 || links[0].Dialled
 }
 
 // dialledAt returns the listener that a transport came in by, nil if we dialled.

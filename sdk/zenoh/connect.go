@@ -23,7 +23,7 @@ func (n *Node) connect(ctx, life context.Context) error {
 		}
 		ends[i] = e
 	}
-	if n.cfg.Mode == ModeClient {
+	if n.cfg.hasGateway() {
 		return n.attach(ctx, life, ends)
 	}
 	n.meet(ctx, life, ends)
@@ -285,7 +285,7 @@ func (m Mode) found() wire.WhatAmI {
 
 // startScouting begins what goes on as long as the node: a client only looks for others when it has no gateway.
 func (n *Node) startScouting(life context.Context) error {
-	if n.cfg.Mode == ModeClient {
+	if n.cfg.hasGateway() {
 		return nil
 	}
 	n.finding = newFinding(n, life)

@@ -105,12 +105,20 @@ func (n *Node) routeOptions() route.Options {
 func (n *Node) linkOptions() link.Options {
 	c := &n.cfg
 	return link.Options{
-		ID: c.ID, WhatAmI: c.Mode.whatAmI(), Present: c.Mode.present,
+		ID: c.ID, WhatAmI: c.dialAs(), Present: c.Mode.present,
 		Lease: c.Lease, OpenTimeout: c.OpenTimeout, BatchSize: c.BatchSize, MaxMessage: c.MaxMessage, QueueBytes: c.QueueBytes,
 		WaitBlock: c.WaitBlock, WaitDrop: c.WaitDrop, MaxSessions: c.MaxSessions, MaxPending: c.MaxPending,
 		User: c.User, Password: c.Password, Users: c.Users, TLS: link.TLS(c.TLS),
 		Unix: link.UnixMode{Mode: c.SocketMode, Group: c.SocketGroup}, Log: c.Log,
 	}
+}
+
+// dialAs is what a node says it is to who it dials.
+func (c *Config) dialAs() wire.WhatAmI {
+	if c.hasGateway() {
+		return wire.Client
+	}
+	return c.Mode.whatAmI()
 }
 
 // whatAmI is what a node says it is where it dials: a hub is a peer among peers.

@@ -62,10 +62,8 @@ func (a *Agent) startFabric(ctx context.Context) error {
 		f.door.close()
 		return f.node.Close()
 	})
-	if len(cfg.Listen) > 0 {
-		if err := a.openSocket(); err != nil {
-			return err
-		}
+	if err := a.openSocket(); err != nil {
+		return err
 	}
 	if f.self, err = a.open(); err != nil {
 		return err
@@ -107,11 +105,10 @@ func (a *Agent) fabricConfig() (zenoh.Config, error) {
 		Log: slog.New(&slogHandler{log: a.log.Named("fabric")}),
 	}
 	if f.Mode == config.ModeClient {
-		// It goes on trying for as long as the daemon runs; roles start without their fellows in a mesh, too.
-		c.Mode, c.ConnectTimeout = zenoh.ModeClient, f.ConnectTimeout.Std()
-	} else {
-		c.Listen = a.listeners()
+		// Without a gateway nobody could be reached, so the start waits for one.
+		c.Uplink, c.ConnectTimeout, c.Scouting = true, -1, zenoh.Scouting{}
 	}
+	c.Listen = a.listeners()
 	var err error
 	if c.User, c.Password, err = credentials(f); err != nil {
 		return c, err

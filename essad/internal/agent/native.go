@@ -15,7 +15,9 @@ import (
 func (f *fabric) openNative(ctx context.Context, cfg *config.Config, c *zenoh.Config) error {
 	n := *c
 	n.Listen = nil
-	if c.Mode != zenoh.ModeClient {
+	if c.Uplink {
+		n.Mode, n.Uplink = zenoh.ModeClient, false
+	} else {
 		n.Mode = zenoh.ModePeer
 		inner := "unixsock-stream/" + filepath.Join(cfg.Node.RuntimeDir, "mesh.sock")
 		var clients []zenoh.Listen
