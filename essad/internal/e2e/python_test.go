@@ -136,3 +136,62 @@ func TestTrespass(t *testing.T) {
 		t.Log(errs.String())
 	}
 }
+
+// startRouter starts a Zenoh router and returns its endpoint.
+func startRouter(t *testing.T) (endpoint string) {
+	t.Helper()
+	endpoint = fmt.Sprintf("tcp/127.0.0.1:%d", freePort(t))
+	cmd := exec.Command(interpreter(t), "testdata/router.py", endpoint)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Logf("router: %v\n%s", err, errs.String())
+		}
+	})
+	if l := lineReader(out)(); l != "ready" {
+		t.Fatalf("the router says %q\n%s", l, errs.String())
+	}
+	return endpoint
+}
+
+// Daemons that are clients of a network of routers are a cluster, too, and clients of that network are its clients.
+func TestClusterOfRouterClients(t *testing.T) {
+	t.Parallel()
+	endpoint := startRouter(t)
+	c := &cluster{t: t, dir: filepath.Dir(shortSocket(t)), daemons: map[string]*daemon{}}
+	t.Cleanup(func() { os.RemoveAll(c.dir) })
+	for _, name := range []string{"b", "a"} {
+		raw := readFile(t, filepath.Join("..", "..", "..", "examples", "cluster", "zenohd", name+".hcl"))
+		text := strings.NewReplacer(
+			"tcp/zenoh.example.org:7447", endpoint,
+			fmt.Sprintf("name = %q\n", name), fmt.Sprintf("name = %q\n  data_dir = %q\n  runtime_dir = %q\n", name, name+"/data", name+"/run"),
+		).Replace(string(raw))
+		d := c.add(name, text)
+		d.start()
+		d.cleanUp()
+	}
+	a := c.daemons["a"]
+	eventually(t, "the scheduler knows the executor", func() bool { return strings.Contains(a.must("status"), "executors: b") })
+	checkDemo(t, a.must("run", guest("test-function")))
+	a.must("deploy", "hello", guest("hello"))
+	c.daemons["b"].must("call", "hello", "sign", "--arg", "Ada") // by the other daemon's socket
+	wantAll(t, "a call by the router", a.must("--address", endpoint, "call", "hello", "guests"), "Ada")
+	wantAll(t, "status", a.must("status"), "node a", "node b", "fabric     client", "(router)")
+	c.daemons["b"].kill()
+	eventually(t, "the scheduler knows that the executor is gone", func() bool { return !strings.Contains(a.must("status"), "executors: b") })
+	c.daemons["b"].start()
+	eventually(t, "calls are answered again", func() bool { return a.run("call", "hello", "guests").code == 0 })
+}
