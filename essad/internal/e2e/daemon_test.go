@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,6 +32,7 @@ type daemon struct {
 	dir    string
 	socket string
 	args   []string
+	within []string // a command that starts another one, as "ip netns exec NAME"
 	cmd    *exec.Cmd
 	log    *lockedBuffer
 	exited chan struct{}
@@ -125,7 +127,8 @@ func (d *daemon) cleanUp() {
 // launch starts the process and does not wait until it is ready.
 func (d *daemon) launch() {
 	d.t.Helper()
-	d.cmd = exec.Command(filepath.Join(bin, "essad"), d.args...)
+	args := slices.Concat(d.within, []string{filepath.Join(bin, "essad")}, d.args)
+	d.cmd = exec.Command(args[0], args[1:]...)
 	d.cmd.Stderr = d.log
 	if err := d.cmd.Start(); err != nil {
 		d.t.Fatal(err)
@@ -250,7 +253,8 @@ type result struct {
 
 // command is a command line against the daemon, not yet started.
 func (d *daemon) command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "essad"), args...)
+	args = slices.Concat(d.within, []string{filepath.Join(bin, "essad")}, args)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "ESSA_ADDRESS="+d.socket)
 	return cmd
 }
