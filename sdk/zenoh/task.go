@@ -13,9 +13,9 @@ const taskSlots = 256
 // something is woken at the end of what was read in one go; or it waits in a Get, and may run a handler of its own node
 // meanwhile.
 type task struct {
-	goroutine uintptr
-	get       *get  // nil for a reader
-	outer     *task // what the goroutine did before: handlers that run in a Get ask others
+	goroutine atomic.Uintptr // those whose slot is the same look at it
+	get       *get           // nil for a reader
+	outer     *task          // what the goroutine did before: handlers that run in a Get ask others
 	asleep    []waker
 }
 
@@ -32,9 +32,12 @@ func slotOf(g uintptr) uint64 { return (uint64(g) * 0x9E3779B97F4A7C15) >> 32 % 
 
 // begin enters t for the calling goroutine and reports whether it could.
 func (t *tasks) begin(x *task) bool {
-	x.goroutine = self.Goroutine()
-	slot := &t.slots[slotOf(x.goroutine)]
-	if x.outer = slot.Load(); x.outer != nil && x.outer.goroutine != x.goroutine {
+	g := self.Goroutine()
+	if x.goroutine.Load() != g { // that of a reader is always the same
+		x.goroutine.Store(g)
+	}
+	slot := &t.slots[slotOf(g)]
+	if x.outer = slot.Load(); x.outer != nil && x.outer.goroutine.Load() != g {
 		return false
 	}
 	return slot.CompareAndSwap(x.outer, x)
@@ -42,7 +45,7 @@ func (t *tasks) begin(x *task) bool {
 
 // end takes out what begin has entered, and wakes who sleeps.
 func (t *tasks) end(x *task) {
-	t.slots[slotOf(x.goroutine)].Store(x.outer)
+	t.slots[slotOf(x.goroutine.Load())].Store(x.outer)
 	x.outer = nil
 	x.wake()
 }
@@ -50,7 +53,7 @@ func (t *tasks) end(x *task) {
 // mine returns the task of the calling goroutine, or nil.
 func (t *tasks) mine() *task {
 	g := self.Goroutine()
-	if x := t.slots[slotOf(g)].Load(); x != nil && x.goroutine == g {
+	if x := t.slots[slotOf(g)].Load(); x != nil && x.goroutine.Load() == g {
 		return x
 	}
 	return nil
