@@ -11,14 +11,23 @@ import (
 	"testing"
 )
 
-// interpreter is a Python that has the package eclipse-zenoh.
-func interpreter(t *testing.T) string {
+// withPython runs a test with each Python that has the package eclipse-zenoh.
+func withPython(t *testing.T, test func(t *testing.T, python string)) {
 	t.Helper()
-	p := os.Getenv("ESSAD_INTEROP_PYTHON")
-	if p == "" {
-		t.Skip("ESSAD_INTEROP_PYTHON does not name a Python with the package eclipse-zenoh")
+	list := os.Getenv("ESSAD_INTEROP_PYTHON")
+	if list == "" {
+		t.Skip("ESSAD_INTEROP_PYTHON names no Python with the package eclipse-zenoh")
 	}
-	return p
+	for _, python := range filepath.SplitList(list) {
+		out, err := exec.Command(python, "-c", "import importlib.metadata as m; print(m.version('eclipse-zenoh'))").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s has no package eclipse-zenoh: %v: %s", python, err, out)
+		}
+		t.Run(strings.TrimSpace(string(out)), func(t *testing.T) {
+			t.Parallel()
+			test(t, python)
+		})
+	}
 }
 
 // pythonClient is the folder of the example.
@@ -32,9 +41,9 @@ func startForStrangers(t *testing.T) (d *daemon, endpoint string) {
 }
 
 // A function is called with nothing but the official Zenoh library, by the network and by the socket.
-func TestCallFromPython(t *testing.T) {
-	t.Parallel()
-	python := interpreter(t)
+func TestCallFromPython(t *testing.T) { withPython(t, testCallFromPython) }
+
+func testCallFromPython(t *testing.T, python string) {
 	d, endpoint := startForStrangers(t)
 	d.must("deploy", "hello", guest("hello"))
 	d.must("deploy", "rude", rude)
@@ -77,9 +86,9 @@ func TestCallFromPython(t *testing.T) {
 }
 
 // A client that tries what is for members of the cluster is refused, and counted, and nobody else notices.
-func TestTrespass(t *testing.T) {
-	t.Parallel()
-	python := interpreter(t)
+func TestTrespass(t *testing.T) { withPython(t, testTrespass) }
+
+func testTrespass(t *testing.T, python string) {
 	d, endpoint := startForStrangers(t)
 	d.must("deploy", "shop", splitter)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -138,10 +147,10 @@ func TestTrespass(t *testing.T) {
 }
 
 // startRouter starts a Zenoh router and returns its endpoint.
-func startRouter(t *testing.T) (endpoint string) {
+func startRouter(t *testing.T, python string) (endpoint string) {
 	t.Helper()
 	endpoint = fmt.Sprintf("tcp/127.0.0.1:%d", freePort(t))
-	cmd := exec.Command(interpreter(t), "testdata/router.py", endpoint)
+	cmd := exec.Command(python, "testdata/router.py", endpoint)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	in, err := cmd.StdinPipe()
@@ -168,9 +177,10 @@ func startRouter(t *testing.T) (endpoint string) {
 }
 
 // Daemons that are clients of a network of routers are a cluster, too, and clients of that network are its clients.
-func TestClusterOfRouterClients(t *testing.T) {
-	t.Parallel()
-	endpoint := startRouter(t)
+func TestClusterOfRouterClients(t *testing.T) { withPython(t, testClusterOfRouterClients) }
+
+func testClusterOfRouterClients(t *testing.T, python string) {
+	endpoint := startRouter(t, python)
 	c := &cluster{t: t, dir: filepath.Dir(shortSocket(t)), daemons: map[string]*daemon{}}
 	t.Cleanup(func() { os.RemoveAll(c.dir) })
 	for _, name := range []string{"b", "a"} {
