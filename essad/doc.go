@@ -23,6 +23,17 @@
 //
 // Engines and stores are separate processes. A crash of one costs the calls in it, never the daemon.
 //
+// The fabric of a daemon is one node of sdk/zenoh, of which each role has a session (sdk/transport/zenoh): among them
+// messages go without a link, to other daemons over one. To daemons the node is a peer, to clients a router; what clients may
+// do is a policy in sdk/topic. Who is there is told by liveliness tokens: essa/alive/ROLE/NODE for each role, and
+// essa/node/NAME/ID/START for each process.
+//
+// # A call from any Zenoh client
+//
+// A query on essa/call/DEPLOYMENT/FUNCTION/- with the arguments as its payload is answered with one reply, whose payload is
+// the result, or an error reply with the encoding text/plain;essa-error=CLASS. Its selector may have the parameters deadline_ms
+// and id; its attachment may be an essa.v1.CallMeta instead. README and examples/python-client show one.
+//
 // # Where things are
 //
 //	essad/internal/cli         commands: parse, ask the daemon, print

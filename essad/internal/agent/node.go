@@ -74,6 +74,15 @@ func (f *fabric) trips(ctx context.Context) map[string]time.Duration {
 	ctx, cancel := context.WithTimeout(ctx, pingWait)
 	defer cancel()
 	out := map[string]time.Duration{}
-	_ = client.New(f.self).Ping(ctx, "*", nil, func(p client.Pong) { out[p.ID] = p.RTT })
+	for range 3 { // the first one finds sleepers; the shortest is what the way takes
+		err := client.New(f.self).Ping(ctx, "*", nil, func(p client.Pong) {
+			if had, ok := out[p.ID]; !ok || p.RTT < had {
+				out[p.ID] = p.RTT
+			}
+		})
+		if err != nil {
+			break
+		}
+	}
 	return out
 }
