@@ -175,6 +175,10 @@ func FuzzSession(f *testing.F) {
 	}
 	var w *witness
 	var before, runs int
+	limit := 16 << 20
+	if fuzzing() {
+		limit += 256 << 20 // the engine's own buffers
+	}
 	f.Cleanup(func() {
 		if w != nil {
 			for _, s := range []*ours{w.a, w.b, w.hub} {
@@ -208,8 +212,8 @@ func FuzzSession(f *testing.F) {
 		if r := w.a.get(t, "f/**", getOptions{}); len(r) != 0 {
 			t.Fatalf("somebody is left who answers: %v", r)
 		}
-		if runs++; runs%200 == 0 {
-			bounded(t, "after many sessions", before, 16<<20)
+		if runs++; runs%50 == 0 {
+			bounded(t, "after many sessions", before, limit)
 		}
 	})
 }
