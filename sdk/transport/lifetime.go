@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/essa-project/essad/sdk/transport/internal/self"
+	"github.com/essa-project/essad/sdk/internal/self"
 )
 
 // closedFlag is a flag that is set once.

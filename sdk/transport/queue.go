@@ -4,7 +4,7 @@ import (
 	"context"
 	"sync"
 
-	"github.com/essa-project/essad/sdk/transport/internal/self"
+	"github.com/essa-project/essad/sdk/internal/self"
 )
 
 // defaultQueue is how many samples wait for a subscriber's handler unless it asks for another number.

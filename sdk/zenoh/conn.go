@@ -5,9 +5,9 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/essa-project/essad/sdk/internal/self"
 	"github.com/essa-project/essad/sdk/zenoh/internal/link"
 	"github.com/essa-project/essad/sdk/zenoh/internal/route"
-	"github.com/essa-project/essad/sdk/zenoh/internal/self"
 	"github.com/essa-project/essad/sdk/zenoh/wire"
 )
 

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/essa-project/essad/sdk/zenoh/internal/self"
+	"github.com/essa-project/essad/sdk/internal/self"
 	"github.com/essa-project/essad/sdk/zenoh/wire"
 )
 

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/essa-project/essad/sdk/zenoh/internal/self"
+	"github.com/essa-project/essad/sdk/internal/self"
 	"github.com/essa-project/essad/sdk/zenoh/keyexpr"
 	"github.com/essa-project/essad/sdk/zenoh/wire"
 )

@@ -4,7 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/essa-project/essad/sdk/zenoh/internal/self"
+	"github.com/essa-project/essad/sdk/internal/self"
 )
 
 const (

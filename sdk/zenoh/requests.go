@@ -4,7 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/essa-project/essad/sdk/zenoh/internal/self"
+	"github.com/essa-project/essad/sdk/internal/self"
 )
 
 // requestStripes is a power of two.

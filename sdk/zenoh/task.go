@@ -3,7 +3,7 @@ package zenoh
 import (
 	"sync/atomic"
 
-	"github.com/essa-project/essad/sdk/zenoh/internal/self"
+	"github.com/essa-project/essad/sdk/internal/self"
 )
 
 // taskSlots is a power of two.

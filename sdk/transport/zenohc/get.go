@@ -13,9 +13,9 @@ import (
 	"github.com/BooleanCat/option"
 	native "github.com/eclipse-zenoh/zenoh-go/zenoh"
 
+	"github.com/essa-project/essad/sdk/internal/self"
 	"github.com/essa-project/essad/sdk/status"
 	"github.com/essa-project/essad/sdk/transport"
-	"github.com/essa-project/essad/sdk/transport/internal/self"
 )
 
 const (

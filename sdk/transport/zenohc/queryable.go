@@ -10,9 +10,9 @@ import (
 
 	native "github.com/eclipse-zenoh/zenoh-go/zenoh"
 
+	"github.com/essa-project/essad/sdk/internal/self"
 	"github.com/essa-project/essad/sdk/status"
 	"github.com/essa-project/essad/sdk/transport"
-	"github.com/essa-project/essad/sdk/transport/internal/self"
 )
 
 // maxQueryTime ends the context of a query whose end is not seen: the library does not tell how long its asker waits.

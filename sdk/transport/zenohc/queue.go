@@ -9,7 +9,7 @@ import (
 
 	native "github.com/eclipse-zenoh/zenoh-go/zenoh"
 
-	"github.com/essa-project/essad/sdk/transport/internal/self"
+	"github.com/essa-project/essad/sdk/internal/self"
 )
 
 // keptRing is the room that an empty queue keeps.

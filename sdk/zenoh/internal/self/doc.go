@@ -1,6 +1,0 @@
-// Package self tells goroutines apart, so that an Undeclare can tell whether it was called from within the handler that it
-// would wait for. The runtime has no call for that, and parsing a stack trace costs more than a whole query.
-//
-// It imports the standard library only; packages under sdk/zenoh may import it. Who a goroutine is must never decide what it
-// may do.
-package self
