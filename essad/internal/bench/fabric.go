@@ -244,7 +244,7 @@ func zenohEcho(mode, endpoint string) error {
 	answer := func(key string, f func(*zenoh.Query) []byte) error {
 		_, err := s.DeclareQueryable(zenoh.MustKeyExpr(key), zenoh.Closure[*zenoh.Query]{Call: func(q *zenoh.Query) {
 			_ = q.Reply(q.KeyExpr(), f(q), nil) // the asker sees that none came
-		}}, &zenoh.QueryableOptions{Complete: true})
+		}}, &zenoh.QueryableOptions{Complete: true, Quick: true}) // it never waits, and NATS and the Rust implementation call handlers so too
 		return err
 	}
 	if err := answer(keyEcho, func(q *zenoh.Query) []byte { return q.Payload() }); err != nil {
