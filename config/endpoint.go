@@ -128,7 +128,7 @@ func (c *Config) fabricProblems(add adder) {
 			"fabric.password_file is given and fabric.user is not")
 	}
 	c.tlsProblems(add)
-	if f.Admin == AdminAuthenticated && f.UsersFile == "" && !(f.TLS.Mutual && f.listensOn(protoTLS)) {
+	if f.Admin == AdminAuthenticated && f.UsersFile == "" && (!f.TLS.Mutual || !f.listensOn(protoTLS)) {
 		add("fabric.admin", []string{"fabric.users_file"}, "Give fabric.users_file, or listen on tls/ with fabric.tls.mutual.",
 			"fabric.admin is \"authenticated\" and no client can prove who it is")
 	}

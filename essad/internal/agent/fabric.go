@@ -192,7 +192,7 @@ func (d *door) policy(trust func(*zenoh.Transport) (topic.Trust, error)) zenoh.P
 	}
 	return fabrictransport.Policy(func(from *zenoh.Transport) transport.Policy {
 		return func(op transport.Op, key string) error {
-			err := error(errClosed)
+			err := errClosed
 			if d.opened.Load() {
 				var t topic.Trust
 				if t, err = trust(from); err == nil {

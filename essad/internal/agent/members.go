@@ -118,7 +118,16 @@ func (m *members) names() []string {
 func (a *Agent) follow(s transport.Session, m *members, expel func(error)) error {
 	var once sync.Once
 	check := func(err error) {
-		if err != nil {
+		switch {
+		case err == nil:
+		case errors.Is(err, errSameName):
+			// It may be this daemon's life before, of which not everybody knows yet that it has ended.
+			time.AfterFunc(2*a.cfg.Fabric.Lease.Std(), func() {
+				if err := m.recheck(); err != nil {
+					once.Do(func() { expel(err) })
+				}
+			})
+		default:
 			once.Do(func() { expel(err) })
 		}
 	}
