@@ -333,15 +333,14 @@ func (h *slogHandler) WithGroup(name string) slog.Handler {
 const pingWait = time.Second
 
 // status is what `essad status` shows of the fabric.
-func (f *fabric) status(ctx context.Context, mode string) *essav1.FabricStatus {
+func (f *fabric) status(mode string) *essav1.FabricStatus {
 	out := &essav1.FabricStatus{
 		Id: f.id(), Mode: mode, Listen: f.locators(), Refused: f.door.refused.Load(), Dropped: f.node.Dropped(),
 	}
-	trips := f.trips(ctx)
 	for _, t := range f.transports() {
 		id := t.ZID.String()
 		l := &essav1.LinkStatus{
-			Id: id, Kind: t.WhatAmI.String(), Node: f.members.nameOf(id), User: t.User, RttNano: int64(trips[id]),
+			Id: id, Kind: t.WhatAmI.String(), Node: f.members.nameOf(id), User: t.User,
 			BytesIn: t.Stats.BytesIn, BytesOut: t.Stats.BytesOut, MessagesIn: t.Stats.MessagesIn, MessagesOut: t.Stats.MessagesOut,
 			Dropped: t.Stats.Dropped,
 		}

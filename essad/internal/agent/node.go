@@ -26,7 +26,9 @@ func (a *Agent) startNode(context.Context) error {
 		return err
 	}
 	_, err = s.Queryable(statusKey, transport.QueryableOptions{}, func(q transport.Query) {
-		raw, err := proto.Marshal(a.status(q.Context()))
+		st := a.status(q.Context())
+		a.fabric.measure(q.Context(), st.Fabric)
+		raw, err := proto.Marshal(st)
 		if err != nil {
 			_ = transport.ReplyStatus(q, status.Errorf(status.Internal, "node: encode the status: %v", err))
 			return
@@ -46,7 +48,7 @@ func (a *Agent) status(ctx context.Context) *essav1.NodeStatus {
 	n := &essav1.NodeStatus{
 		Node: a.cfg.Node.Name, Version: Version, StartedUnixNano: a.started.UnixNano(), Roles: a.roles(), Pid: hostPID(),
 	}
-	n.Fabric = a.fabric.status(ctx, a.cfg.Fabric.Mode)
+	n.Fabric = a.fabric.status(a.cfg.Fabric.Mode)
 	for _, p := range a.plugins.Status() {
 		n.Plugins = append(n.Plugins, &essav1.PluginStatus{
 			Name: p.Name, Kind: p.Kind, State: p.State.String(), Pid: int32(p.PID), Restarts: int32(p.Restarts),
@@ -67,6 +69,14 @@ func (a *Agent) status(ctx context.Context) *essav1.NodeStatus {
 		}
 	}
 	return n
+}
+
+// measure fills in the round trips of the links.
+func (f *fabric) measure(ctx context.Context, st *essav1.FabricStatus) {
+	trips := f.trips(ctx)
+	for _, l := range st.Links {
+		l.RttNano = int64(trips[l.Id])
+	}
 }
 
 // trips measures the round trip to all daemons at once, by the ids of their nodes of the fabric. Who does not answer in time is left out.

@@ -104,6 +104,15 @@ func ofKVS(get func(*essav1.KVSStatus) float64) func(*essav1.NodeStatus) (float6
 	}
 }
 
+func ofFabric(get func(*essav1.FabricStatus) float64) func(*essav1.NodeStatus) (float64, bool) {
+	return func(n *essav1.NodeStatus) (float64, bool) {
+		if n.Fabric == nil {
+			return 0, false
+		}
+		return get(n.Fabric), true
+	}
+}
+
 const (
 	counter = prometheus.CounterValue
 	gauge   = prometheus.GaugeValue
@@ -112,6 +121,12 @@ const (
 var figures = []figure{
 	newFigure("start_time_seconds", "When the daemon started, in seconds since 1970.", gauge,
 		func(n *essav1.NodeStatus) (float64, bool) { return float64(n.StartedUnixNano) / 1e9, true }),
+	newFigure("fabric_links", "Daemons, routers and clients that the daemon is linked to.", gauge,
+		ofFabric(func(f *essav1.FabricStatus) float64 { return float64(len(f.Links)) })),
+	newFigure("fabric_refused_total", "What clients asked for and may not do.", counter,
+		ofFabric(func(f *essav1.FabricStatus) float64 { return float64(f.Refused) })),
+	newFigure("fabric_dropped_total", "Messages that links had no room for.", counter,
+		ofFabric(func(f *essav1.FabricStatus) float64 { return float64(f.Dropped) })),
 	newFigure("scheduler_calls_total", "Calls and runs taken.", counter,
 		ofScheduler(func(s *essav1.SchedulerStatus) float64 { return float64(s.Calls) })),
 	newFigure("scheduler_calls_failed_total", "Calls and runs that ended in an error.", counter,

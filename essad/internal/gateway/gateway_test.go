@@ -39,6 +39,7 @@ func TestFigures(t *testing.T) {
 		Status: func(context.Context) *essav1.NodeStatus {
 			return &essav1.NodeStatus{
 				Scheduler: &essav1.SchedulerStatus{Calls: 7, Failed: 2},
+				Fabric:    &essav1.FabricStatus{Links: []*essav1.LinkStatus{{}, {}}, Refused: 5, Dropped: 1},
 				Plugins:   []*essav1.PluginStatus{{Name: "wazero", Kind: "engine", State: "ready", Restarts: 3}},
 			}
 		},
@@ -62,6 +63,7 @@ func TestFigures(t *testing.T) {
 	_, body := get(t, base+"/metrics")
 	for _, want := range []string{
 		"essad_scheduler_calls_total 7", "essad_scheduler_calls_failed_total 2",
+		"essad_fabric_links 2", "essad_fabric_refused_total 5", "essad_fabric_dropped_total 1",
 		`essad_plugin_up{kind="engine",name="wazero"} 1`, `essad_plugin_restarts_total{kind="engine",name="wazero"} 3`, "go_goroutines",
 	} {
 		if !strings.Contains(body, want) {
