@@ -163,7 +163,8 @@ func (d *dice) step(r *raw) {
 }
 
 // FuzzSession has two sessions say valid messages in any order to a hub, and sometimes invalid ones: others must keep working, and
-// nothing of them may be left when they are gone.
+// nothing of them may be left when they are gone. What it covers varies from run to run, so to fuzz it takes
+// -fuzzminimizetime=1x.
 func FuzzSession(f *testing.F) {
 	rng := seeded(3)
 	for range 100 {

@@ -86,6 +86,15 @@ var topologies = []topology{
 		us := ourListener(t, zenoh.ModePeer)
 		return us, theirDialler(t, py, "peer", us.Locators()...)
 	}},
+	{"our peer and their peer dial each other", func(t *testing.T, py python) (a, b end) {
+		mine, yours := freePort(t), freePort(t)
+		peer := &theirs{startDriver(t, py, "peer", append(listening(yours), "connect/endpoints", quoted(mine))...), "their peer"}
+		c := config(zenoh.ModePeer)
+		c.Listen, c.Connect = []zenoh.Listen{{Endpoint: mine}}, []string{yours}
+		us := open(t, c)
+		peer.open()
+		return us, peer
+	}},
 	{"our peer, their router", func(t *testing.T, py python) (a, b end) {
 		router, at := theirListener(t, py, "router")
 		return ourDialler(t, zenoh.ModePeer, at), router
