@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/binary"
 	"encoding/pem"
 	"fmt"
 	"maps"
@@ -324,31 +325,44 @@ func TestKillExecutor(t *testing.T) {
 		out := d.must("status")
 		return strings.Contains(out, "executors: executor, second") || strings.Contains(out, "executors: second, executor")
 	})
-	d.must("deploy", "twice", splitter, "--retry", "always")
-	d.must("deploy", "once", splitter)
-	d.must("deploy", "rude", rude)
-	twice, once := startLoop(d, 4, "twice", "noop", nil), startLoop(d, 4, "once", "noop", nil)
-	twice.more(t, 100)
-	once.more(t, 100)
-	second.kill()
-	twice.more(t, 200)
-	once.more(t, 200)
-	if errs := twice.stop(); len(errs) > 0 {
+	d.must("deploy", "shop", splitter, "--retry", "always")
+	d.must("deploy", "twice", rude, "--retry", "always")
+	d.must("deploy", "once", rude)
+	load := startLoop(d, 4, "shop", "noop", nil)
+	load.more(t, 50)
+	client1, _ := d.client()
+	ends := map[string]chan error{"twice": make(chan error, 1), "once": make(chan error, 1)}
+	for name, end := range ends {
+		go func() {
+			_, err := client1.Call(context.Background(), name, "sleep", binary.LittleEndian.AppendUint64(nil, 3000), client.CallOptions{})
+			end <- err
+		}()
+	}
+	// Both have one module, so they run where it is compiled.
+	var on string
+	eventually(t, "two calls sleep on one executor", func() bool {
+		ps, err := client1.Processes(t.Context())
+		n := 0
+		for _, p := range ps {
+			if strings.HasSuffix(p.Function, "sleep") && p.State == "running" {
+				n, on = n+1, p.Executor
+			}
+		}
+		return err == nil && n == 2
+	})
+	c.daemons[on].kill()
+	if err := <-ends["twice"]; err != nil {
+		t.Errorf("a call that may run twice, on an executor that was killed: %v", err)
+	}
+	if err := <-ends["once"]; status.Of(err) != status.Unavailable || !strings.Contains(err.Error(), "may have run") {
+		t.Errorf("a call that may run once, on an executor that was killed, ends with class %v: %v", status.Of(err), err)
+	}
+	load.more(t, 200)
+	if errs := load.stop(); len(errs) > 0 {
 		t.Errorf("%d calls that may run twice failed, the first with: %v", len(errs), errs[0])
 	}
-	errs := once.stop()
-	t.Logf("%d calls that may run once failed", len(errs))
-	if len(errs) > 4 {
-		t.Errorf("%d calls failed of which 4 were in flight", len(errs))
-	}
-	for _, err := range errs {
-		if status.Of(err) != status.Unavailable || !strings.Contains(err.Error(), "may have run") {
-			t.Errorf("a call on a killed executor ends with class %v: %v", status.Of(err), err)
-		}
-	}
-	if out := d.must("status"); strings.Contains(out, "second") {
-		t.Errorf("the killed executor is still there:\n%s", out)
-	}
+	other := map[string]string{"executor": "second", "second": "executor"}[on]
+	wantAll(t, "status", d.must("status"), "executors: "+other+"\n")
 }
 
 // A cluster has one key-value store, and its daemons have names of their own: who comes second goes, and says why.
