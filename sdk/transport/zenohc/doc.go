@@ -31,6 +31,8 @@
 //     most; then the subscriber loses samples until its handler takes one. A Put whose context ends may still be under way.
 //   - The library asks no policy, so a peer refuses clients; a router takes them all.
 //   - BestMatching chooses one complete queryable among nodes, not among the sessions of one node.
+//   - A node in client mode does not end every query that comes for a queryable while that is being undeclared; it then ends when
+//     its time is over.
 //   - A large reply's or sample's attachment that lies across the bounds of two fragments is lost by zenoh-go.
 //
 // The library runs threads of its own; on the first Open their number for reception is set to eight by ZENOH_RUNTIME, unless the
