@@ -358,7 +358,7 @@ func TestUnresponsive(t *testing.T) {
 	wait := func(o *Options) { o.WaitBlock, o.QueueBytes = 500*time.Millisecond, 64<<10 }
 	b := newNode(t, wait, nil)
 	at := b.listen(t, "tcp/127.0.0.1:0").Locators()[0]
-	dialRaw(t, at, nil)
+	dialRaw(t, at, func(o *Options) { o.Lease = time.Hour }) // it sends no keep-alives
 	stuck := await(t, "transport", b.up)
 	a := newNode(t, nil, func(*Transport, *wire.Message) { got.Add(1) })
 	a.dial(t, at)
