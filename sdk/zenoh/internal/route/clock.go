@@ -7,7 +7,7 @@ import (
 	"github.com/essa-project/essad/sdk/zenoh/wire"
 )
 
-// MaxClockSkew is how far ahead of our clock a time stamp may be (zenoh-wire 8.3.7).
+// MaxClockSkew is how far ahead of our clock a time stamp may be.
 const MaxClockSkew = 500 * time.Millisecond
 
 // counterMask are the bits of a time stamp that are no time but tell stamps of the same time apart.

@@ -125,7 +125,7 @@ func (r *Router) undeclareEntity(f *Face, m *wire.Message, k Kind) {
 	if f.rel != North || k != Token || key == "" {
 		return
 	}
-	// A token that we were never told of is gone (zenoh-wire 8.3.6), or all of that key.
+	// A token that we were never told of is gone, or all of that key.
 	if e := r.tables[k].byKey[key]; e != nil && e.heldBy(f) {
 		for id, x := range f.has[k] {
 			if x.key == key && !x.stale {

@@ -83,7 +83,7 @@ func TestPeer_8_2_1_InitialPush(t *testing.T) {
 	p := n.face("p2", Mesh)
 	p.want("D_SUB 1 s", "D_QBL 2 q complete", "D_TOK 3 t", "D_FINAL ^0")
 	n.face("p3", Mesh).want("D_SUB 1 s", "D_QBL 2 q complete", "D_TOK 3 t", "D_FINAL ^0")
-	// zenoh-wire 8.2.3: later changes as they come, without an interest id.
+	// Later changes as they come, without an interest id.
 	c.undecl(wire.UndeclQueryable, 1)
 	l.decl(wire.DeclSubscriber, 3, "s2")
 	c.decl(wire.DeclSubscriber, 3, "s") // two sources, one declaration

@@ -9,7 +9,7 @@
 //	North  our gateway                        told everything unasked; we ask by INTEREST for what local sessions and clients ask
 //
 // Declarations, data and queries go between any two faces of which one at least is Local or South: mesh peers and
-// gateways are never relayed to each other (zenoh-wire 8.0). That clients of a peer reach the peer's whole mesh through it
+// gateways are never relayed to each other. That clients of a peer reach the peer's whole mesh through it
 // is what makes a daemon a hub and a mesh member at once.
 //
 // It promises that

@@ -59,7 +59,7 @@ func (r *Router) interest(f *Face, m *wire.Message) {
 		id:         m.InterestID,
 		restricted: m.Options&wire.InterestRestricted != 0,
 		opts:       m.Options & allEntities,
-		aggregate:  m.Options&wire.InterestAggregate != 0 && f.rel != Mesh, // zenoh-wire 8.3.2
+		aggregate:  m.Options&wire.InterestAggregate != 0 && f.rel != Mesh, // peers get none, as in the Rust router
 		mode:       m.Mode,
 	}
 	key := "**" // what the policy is asked for where all is asked for
@@ -92,7 +92,7 @@ func (r *Router) interest(f *Face, m *wire.Message) {
 }
 
 // refuseInterest ends what would otherwise wait for a time-out, a query for tokens. An interest of a publisher or querier
-// is left unanswered: a D_FINAL would mean that nobody listens, and no answer means nothing (zenoh-wire 8.7).
+// is left unanswered: a D_FINAL would mean that nobody listens, and no answer means nothing.
 func (r *Router) refuseInterest(i *interest) {
 	if i.opts != wire.InterestTokens {
 		return

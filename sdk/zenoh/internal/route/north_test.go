@@ -146,7 +146,7 @@ func TestHub_8_3_3_CurrentTokensOfUplink(t *testing.T) {
 	}
 }
 
-// What the gateway has had all along is told to those who asked for history alone (zenoh-wire 8.3.6).
+// What the gateway has had all along is told to those who asked for history alone.
 func TestTokens_8_3_6_HistoryOfUplink(t *testing.T) {
 	n := newNode(t, Options{})
 	c, d, up := n.face("c", South), n.face("d", Local), n.face("up", North)

@@ -65,8 +65,7 @@ func (f *Face) target(key string) target {
 	return target{face: f, scope: scope, cut: cut}
 }
 
-// knows reports whether the tables have all that a Mesh or North face would get of key; if not it is sent everything
-// (zenoh-wire 8.2.2 and 8.1).
+// knows reports whether the tables have all that a Mesh or North face would get of key; if not it is sent everything.
 func (f *Face) knows(k Kind, key string) bool {
 	if f.rel == Mesh {
 		return f.sync.Load()

@@ -361,7 +361,7 @@ func overflowBody() wire.Body {
 	return wire.Body{Kind: wire.Err, Encoding: wire.Encoding{ID: textEncoding}, Payload: []byte("too many queries under way")}
 }
 
-// textEncoding is text/plain (zenoh-wire 1.6).
+// textEncoding is text/plain.
 const textEncoding = 4
 
 func errBody(err error) wire.Body {

@@ -27,7 +27,7 @@ type Options struct {
 	ID      wire.ID
 	WhatAmI wire.WhatAmI // for whoever looks at the router; relations are all that counts for routing
 
-	// Stamp makes the router put its time on each PUT that has none and goes anywhere (zenoh-wire 8.3.7). Now is its
+	// Stamp makes the router put its time on each PUT that has none and goes anywhere. Now is its
 	// clock; nil means time.Now.
 	Stamp bool
 	Now   func() time.Time
@@ -178,7 +178,7 @@ func (r *Router) Attach(p Peer, id wire.ID, rel Relation, info any) *Face {
 }
 
 // Detach removes a face: nothing is sent to it any more, its queries are forgotten, those that it has not answered are
-// final without it, and all that it declared is withdrawn from the others (zenoh-wire 8.3.9). Detaching twice is harmless.
+// final without it, and all that it declared is withdrawn from the others. Detaching twice is harmless.
 func (r *Router) Detach(f *Face) {
 	r.mu.Lock()
 	if f.gone.Swap(true) {

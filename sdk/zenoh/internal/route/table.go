@@ -157,8 +157,8 @@ func (e *entry) heldBy(f *Face) bool {
 	return slices.ContainsFunc(e.holders, func(h holder) bool { return h.face == f })
 }
 
-// concerns reports whether d has to do with what f declares. A face's own declarations do not count for it (zenoh-wire
-// 8.3.2), but its tokens do, and those of local sessions, which reach themselves.
+// concerns reports whether d has to do with what f declares. A face's own declarations do not count for it,
+// but its tokens do, and those of local sessions, which reach themselves.
 func concerns(d, f *Face, k Kind) bool {
 	return relays(f.rel, d.rel) && (f != d || d.rel == Local || k == Token)
 }

@@ -1,5 +1,5 @@
-// Package scout finds other nodes: by multicast (SCOUT and HELLO messages, zenoh-wire 2.1 and 2.2) and by gossip (link states in OAM messages,
-// zenoh-wire 2.3). It tells who was found and where; whether and how to connect is not its business.
+// Package scout finds other nodes: by multicast (SCOUT and HELLO messages) and by gossip (link
+// states in OAM messages). It tells who was found and where; whether and how to connect is not its business.
 //
 // What is said when, and what is made of what others say, is pure: Answer, Asking and Gossip take messages and give
 // messages. Scout is the thin shell of sockets around the multicast half; gossip travels on links, which are somebody
