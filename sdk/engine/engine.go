@@ -56,6 +56,8 @@ type ModuleInfo struct {
 	Functions []string // exports of type (i32) -> (), callable as functions, sorted
 	Memory    uint64   // bytes its memory has at least
 	CacheHit  bool     // native code was found, nothing was compiled
+	// Fresh says why every call needs an instance made from scratch; empty where instances are set back between calls.
+	Fresh string
 }
 
 // Kind says how a module starts.
@@ -94,9 +96,38 @@ type Call struct {
 	Deadline time.Time // zero means none
 	Depth    int       // nested calls above this one
 	Limits   Limits
+
+	Isolation Isolation // how its instance comes about, and those of its nested calls
+	// WarmUp is an export to call once, without arguments, before the snapshot that clean instances are made of is taken.
+	WarmUp string
+
 	// Fresh lists what the call must at least see: versions written by those whose results the caller has. An entry with an
 	// empty key is a Result's Frontier: it stands for every key.
 	Fresh []KeyVersion
+}
+
+// Isolation is what a call's instance has seen before.
+type Isolation uint8
+
+// The isolations. Under the first two nothing of one call is ever seen by another.
+const (
+	// Restored: initialised once; what a call leaves in it is undone before the next. The default.
+	Restored Isolation = iota
+	// Fresh: made and initialised for this call alone.
+	Fresh
+	// Reused: as calls of the same scope left it.
+	Reused
+)
+
+// String names the isolation as it is written in configuration.
+func (i Isolation) String() string {
+	switch i {
+	case Fresh:
+		return "fresh"
+	case Reused:
+		return "instance"
+	}
+	return "restore"
 }
 
 // Limits bound one invocation. Zero means the engine's default; a negative number means no limit where that is safe.
@@ -131,7 +162,18 @@ type Stats struct {
 	HostCalls int64
 	Memory    uint64 // bytes at the end
 	Nested    int    // calls it made that ran in this engine
+	Instance  Start
 }
+
+// Start is where a call's instance came from.
+type Start uint8
+
+// The starts, dearest first.
+const (
+	Initialised Start = iota // made for the call, and initialised in it
+	Mapped                   // made of a snapshot
+	Kept                     // left by an earlier call, and set back unless it is to be reused
+)
 
 // KeyVersion is a key of the call's scope and a version of it.
 type KeyVersion struct {

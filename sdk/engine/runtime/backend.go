@@ -26,7 +26,8 @@ type Backend interface {
 // Code is a compiled module.
 type Code interface {
 	// Instantiate makes a clean instance, whose imports are those of Imports, called with g. No code of the guest runs.
-	// The instance's memory may grow as far as g.GrowMemory allows. At its minimum it is accounted for.
+	// The instance's memory may grow as far as g.GrowMemory allows. At its minimum it is accounted for. Admission has taken
+	// the data out of most modules; the runtime fills the memory. Where g.Keeps the instance should be a Keeper.
 	Instantiate(g *Guest) (Instance, error)
 	Close() error
 }
@@ -44,6 +45,24 @@ type Instance interface {
 	SetGlobal(name string, v int32)
 	// Close frees the instance. Nothing is called after it.
 	Close()
+}
+
+// Keeper is an Instance that can serve one invocation after another. An engine whose instances implement it has calls that
+// start in a microsecond: in between the runtime sets memory and globals back to what they were after initialisation.
+//
+// Its memory is a mapping of its own, of whole pages of the operating system, that stays where it is while the instance
+// lives, growth included. The runtime maps the snapshot over it (MAP_FIXED); Close frees it all the same, with munmap.
+type Keeper interface {
+	Instance
+	// Bind hands the instance to another invocation: from now on g is who its imports are called with and who lets its
+	// memory grow. No call is under way.
+	Bind(g *Guest)
+	// Globals finds exported mutable globals, of types i32, i64, f32 and f64, for the methods below, which read and write
+	// the bits of all of them in that order; types of 32 bits use the lower half. It is called once, and they are called
+	// only while no call is under way.
+	Globals(names []string) error
+	ReadGlobals(bits []uint64)
+	WriteGlobals(bits []uint64)
 }
 
 // Import is one function to bind. Its parameters and results are i32 for each letter i, and i64 for each letter I.

@@ -349,6 +349,9 @@ func (g *Guest) GrowMemory(from, to uint64) bool {
 	return true
 }
 
+// Keeps tells whether the runtime means to keep the instance for other invocations, if it is a Keeper.
+func (g *Guest) Keeps() bool { return false }
+
 // MemoryLimit returns the bytes up to which the instance's memory may ever grow.
 func (g *Guest) MemoryLimit() uint64 { return uint64(g.lim.Memory - g.tables) }
 
