@@ -57,7 +57,7 @@ func appendModuleInfo(b []byte, i engine.ModuleInfo) []byte {
 	for _, name := range i.Functions {
 		b = putEachString(b, 2, name)
 	}
-	return putBool(putUint(b, 3, i.Memory), 4, i.CacheHit)
+	return putString(putBool(putUint(b, 3, i.Memory), 4, i.CacheHit), 5, i.Fresh)
 }
 
 func parseModuleInfo(b []byte) (i engine.ModuleInfo, err error) {
@@ -72,6 +72,8 @@ func parseModuleInfo(b []byte) (i engine.ModuleInfo, err error) {
 			i.Memory = f.n
 		case 4:
 			i.CacheHit = f.bool()
+		case 5:
+			i.Fresh = f.text()
 		}
 	}
 	return i, damaged("module information", f.err)
@@ -130,7 +132,7 @@ func appendInvoke(b []byte, c *engine.Call, timeout time.Time) []byte {
 		b = closeMessage(appendLimits(b, &c.Limits), start, 0)
 	}
 	b = appendKeyVersions(b, 13, c.Fresh)
-	b = putTime(b, 14, timeout)
+	b = putString(putUint(putTime(b, 14, timeout), 16, uint64(c.Isolation)), 17, c.WarmUp)
 	return putTail(b, 15, len(c.Args))
 }
 
@@ -170,6 +172,10 @@ func parseInvoke(b []byte, known *names) (c *engine.Call, timeout time.Time, err
 			timeout = f.time()
 		case 15:
 			c.Args = f.p
+		case 16:
+			c.Isolation = engine.Isolation(f.n)
+		case 17:
+			c.WarmUp = known.get(f.p)
 		}
 	}
 	return c, timeout, damaged("invocation", f.err)
@@ -246,7 +252,7 @@ func appendResult(b []byte, r *engine.Result) []byte {
 		var start int
 		b, start = openMessage(b, 5)
 		b = putInt(putInt(putInt(b, 1, int64(s.Queued)), 2, int64(s.Guest)), 3, s.HostCalls)
-		b = putInt(putUint(b, 4, s.Memory), 5, int64(s.Nested))
+		b = putUint(putInt(putUint(b, 4, s.Memory), 5, int64(s.Nested)), 6, uint64(s.Instance))
 		b = closeMessage(b, start, 0)
 	}
 	return putTail(b, 15, len(r.Value))
@@ -288,6 +294,8 @@ func parseStats(b []byte, s *engine.Stats) error {
 			s.Memory = f.n
 		case 5:
 			s.Nested = int(f.int())
+		case 6:
+			s.Instance = engine.Start(f.n)
 		}
 	}
 	return f.err

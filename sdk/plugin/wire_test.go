@@ -27,7 +27,7 @@ func fullCall() *engine.Call {
 		ID: hlc.ID{1, 2}, Root: hlc.ID{3}, Module: "abc", Scope: "shop", Run: true, Function: "total",
 		Args: []byte("arguments"), Argv: []string{"a", "", "c"}, Env: []string{"K=V"}, Stdin: true, Deadline: when, Depth: 7,
 		Limits: engine.Limits{Memory: 1, WallTime: -1, CallDepth: 3, HostCalls: 4, Args: 5, Result: 6, Log: 7, LogLine: 8, Handles: 9, Stack: math.MinInt64},
-		Fresh:  []engine.KeyVersion{{Key: "k", Version: math.MaxUint64}, {}},
+		Fresh:  []engine.KeyVersion{{Key: "k", Version: math.MaxUint64}, {}}, Isolation: engine.Reused, WarmUp: "warm",
 	}
 }
 
@@ -46,7 +46,7 @@ func TestWireIsProtobuf(t *testing.T) {
 		Id: id[:], Root: root[:], Module: "abc", Scope: "shop", Run: true, Function: "total", Argv: []string{"a", "", "c"},
 		Env: []string{"K=V"}, Stdin: true, Deadline: when.UnixNano(), Depth: 7, Timeout: when.Add(1).UnixNano(), Args: c.Args,
 		Limits: &pluginv1.CallLimits{Memory: 1, WallTime: -1, CallDepth: 3, HostCalls: 4, Args: 5, Result: 6, Log: 7, LogLine: 8, Handles: 9, Stack: math.MinInt64},
-		Fresh:  []*pluginv1.KeyVersion{{Key: []byte("k"), Version: math.MaxUint64}, {}},
+		Fresh:  []*pluginv1.KeyVersion{{Key: []byte("k"), Version: math.MaxUint64}, {}}, Isolation: 2, WarmUp: "warm",
 	}
 	nested, start := openMessage(appendOrigin(nil, 1, o), 15)
 	nested = pair(closeMessage(appendInvoke(nested, c, when.Add(1)), start, len(c.Args)), c.Args)
@@ -76,16 +76,16 @@ func TestWireIsProtobuf(t *testing.T) {
 			prepare{engine.Module{SHA256: "sha", Size: 5}, 6, when},
 		},
 		{
-			appendModuleInfo(nil, engine.ModuleInfo{Kind: 2, Functions: []string{"f"}, Memory: 3, CacheHit: true}), &pluginv1.ModuleInfo{Kind: 2, Functions: []string{"f"}, Memory: 3, CacheHit: true},
+			appendModuleInfo(nil, engine.ModuleInfo{Kind: 2, Functions: []string{"f"}, Memory: 3, CacheHit: true, Fresh: "why"}), &pluginv1.ModuleInfo{Kind: 2, Functions: []string{"f"}, Memory: 3, CacheHit: true, Fresh: "why"},
 			read(parseModuleInfo),
-			engine.ModuleInfo{Kind: 2, Functions: []string{"f"}, Memory: 3, CacheHit: true},
+			engine.ModuleInfo{Kind: 2, Functions: []string{"f"}, Memory: 3, CacheHit: true, Fresh: "why"},
 		},
 		{putUint(putInt(putUint(nil, 1, 1), 2, 2), 3, 3), &pluginv1.ModuleRead{Source: 1, Offset: 2, Max: 3}, read(parseModuleRead), moduleRead{1, 2, 3}},
 		{invoke, pinvoke, func(b []byte) (any, error) { c, _, err := parseInvoke(b, nil); return c, err }, c},
 		{pair(appendResult(nil, r), r.Value), &pluginv1.Result{
 			HasValue: true, ExitCode: r.ExitCode, Frontier: r.Frontier, Value: r.Value,
 			Writes: []*pluginv1.KeyVersion{{Key: []byte("a"), Version: 1}, {Version: 2}},
-			Stats:  &pluginv1.CallStats{Queued: 1, Guest: int64(time.Hour), HostCalls: 3, Memory: 4, Nested: 5},
+			Stats:  &pluginv1.CallStats{Queued: 1, Guest: int64(time.Hour), HostCalls: 3, Memory: 4, Nested: 5, Instance: 2},
 		}, read(parseResult), r},
 		{pair(appendValue(nil, value), value.Data), &pluginv1.Value{Data: value.Data, Version: 9, Lease: int64(time.Second)}, read(parseValue), value},
 		{appendUpdate(appendUpdate(nil, &update), &engine.CacheUpdate{Key: []byte{}, Drop: true}), &pluginv1.Update{Updates: []*pluginv1.CacheUpdate{

@@ -391,6 +391,7 @@ type ModuleInfo struct {
 	Functions     []string               `protobuf:"bytes,2,rep,name=functions,proto3" json:"functions,omitempty"`
 	Memory        uint64                 `protobuf:"varint,3,opt,name=memory,proto3" json:"memory,omitempty"`
 	CacheHit      bool                   `protobuf:"varint,4,opt,name=cache_hit,json=cacheHit,proto3" json:"cache_hit,omitempty"`
+	Fresh         string                 `protobuf:"bytes,5,opt,name=fresh,proto3" json:"fresh,omitempty"` // why every call needs an instance made from scratch
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -453,6 +454,13 @@ func (x *ModuleInfo) GetCacheHit() bool {
 	return false
 }
 
+func (x *ModuleInfo) GetFresh() string {
+	if x != nil {
+		return x.Fresh
+	}
+	return ""
+}
+
 type Invoke struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -469,7 +477,9 @@ type Invoke struct {
 	Limits        *CallLimits            `protobuf:"bytes,12,opt,name=limits,proto3" json:"limits,omitempty"`
 	Fresh         []*KeyVersion          `protobuf:"bytes,13,rep,name=fresh,proto3" json:"fresh,omitempty"`
 	Timeout       int64                  `protobuf:"varint,14,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	Args          []byte                 `protobuf:"bytes,15,opt,name=args,proto3" json:"args,omitempty"` // written last
+	Args          []byte                 `protobuf:"bytes,15,opt,name=args,proto3" json:"args,omitempty"`                   // written last
+	Isolation     uint32                 `protobuf:"varint,16,opt,name=isolation,proto3" json:"isolation,omitempty"`        // 0 restored, 1 fresh, 2 reused
+	WarmUp        string                 `protobuf:"bytes,17,opt,name=warm_up,json=warmUp,proto3" json:"warm_up,omitempty"` // export to call before the snapshot is taken
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -607,6 +617,20 @@ func (x *Invoke) GetArgs() []byte {
 		return x.Args
 	}
 	return nil
+}
+
+func (x *Invoke) GetIsolation() uint32 {
+	if x != nil {
+		return x.Isolation
+	}
+	return 0
+}
+
+func (x *Invoke) GetWarmUp() string {
+	if x != nil {
+		return x.WarmUp
+	}
+	return ""
 }
 
 type CallLimits struct {
@@ -868,6 +892,7 @@ type CallStats struct {
 	HostCalls     int64                  `protobuf:"varint,3,opt,name=host_calls,json=hostCalls,proto3" json:"host_calls,omitempty"`
 	Memory        uint64                 `protobuf:"varint,4,opt,name=memory,proto3" json:"memory,omitempty"`
 	Nested        int64                  `protobuf:"varint,5,opt,name=nested,proto3" json:"nested,omitempty"`
+	Instance      uint32                 `protobuf:"varint,6,opt,name=instance,proto3" json:"instance,omitempty"` // 0 initialised for the call, 1 made of a snapshot, 2 kept from an earlier call
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -933,6 +958,13 @@ func (x *CallStats) GetMemory() uint64 {
 func (x *CallStats) GetNested() int64 {
 	if x != nil {
 		return x.Nested
+	}
+	return 0
+}
+
+func (x *CallStats) GetInstance() uint32 {
+	if x != nil {
+		return x.Instance
 	}
 	return 0
 }
@@ -2240,13 +2272,14 @@ const file_plugin_v1_frames_proto_rawDesc = "" +
 	"\n" +
 	"ModuleData\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x10\n" +
-	"\x03end\x18\x02 \x01(\bR\x03end\"s\n" +
+	"\x03end\x18\x02 \x01(\bR\x03end\"\x89\x01\n" +
 	"\n" +
 	"ModuleInfo\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x1c\n" +
 	"\tfunctions\x18\x02 \x03(\tR\tfunctions\x12\x16\n" +
 	"\x06memory\x18\x03 \x01(\x04R\x06memory\x12\x1b\n" +
-	"\tcache_hit\x18\x04 \x01(\bR\bcacheHit\"\x80\x03\n" +
+	"\tcache_hit\x18\x04 \x01(\bR\bcacheHit\x12\x14\n" +
+	"\x05fresh\x18\x05 \x01(\tR\x05fresh\"\xb7\x03\n" +
 	"\x06Invoke\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04root\x18\x02 \x01(\fR\x04root\x12\x16\n" +
@@ -2263,7 +2296,9 @@ const file_plugin_v1_frames_proto_rawDesc = "" +
 	"\x06limits\x18\f \x01(\v2\x15.plugin.v1.CallLimitsR\x06limits\x12+\n" +
 	"\x05fresh\x18\r \x03(\v2\x15.plugin.v1.KeyVersionR\x05fresh\x12\x18\n" +
 	"\atimeout\x18\x0e \x01(\x03R\atimeout\x12\x12\n" +
-	"\x04args\x18\x0f \x01(\fR\x04args\"\x88\x02\n" +
+	"\x04args\x18\x0f \x01(\fR\x04args\x12\x1c\n" +
+	"\tisolation\x18\x10 \x01(\rR\tisolation\x12\x17\n" +
+	"\awarm_up\x18\x11 \x01(\tR\x06warmUp\"\x88\x02\n" +
 	"\n" +
 	"CallLimits\x12\x16\n" +
 	"\x06memory\x18\x01 \x01(\x03R\x06memory\x12\x1b\n" +
@@ -2289,14 +2324,15 @@ const file_plugin_v1_frames_proto_rawDesc = "" +
 	"\x06writes\x18\x03 \x03(\v2\x15.plugin.v1.KeyVersionR\x06writes\x12\x1a\n" +
 	"\bfrontier\x18\x04 \x01(\x04R\bfrontier\x12*\n" +
 	"\x05stats\x18\x05 \x01(\v2\x14.plugin.v1.CallStatsR\x05stats\x12\x14\n" +
-	"\x05value\x18\x0f \x01(\fR\x05value\"\x88\x01\n" +
+	"\x05value\x18\x0f \x01(\fR\x05value\"\xa4\x01\n" +
 	"\tCallStats\x12\x16\n" +
 	"\x06queued\x18\x01 \x01(\x03R\x06queued\x12\x14\n" +
 	"\x05guest\x18\x02 \x01(\x03R\x05guest\x12\x1d\n" +
 	"\n" +
 	"host_calls\x18\x03 \x01(\x03R\thostCalls\x12\x16\n" +
 	"\x06memory\x18\x04 \x01(\x04R\x06memory\x12\x16\n" +
-	"\x06nested\x18\x05 \x01(\x03R\x06nested\":\n" +
+	"\x06nested\x18\x05 \x01(\x03R\x06nested\x12\x1a\n" +
+	"\binstance\x18\x06 \x01(\rR\binstance\":\n" +
 	"\x06Update\x120\n" +
 	"\aupdates\x18\x01 \x03(\v2\x16.plugin.v1.CacheUpdateR\aupdates\"~\n" +
 	"\vCacheUpdate\x12\x14\n" +
