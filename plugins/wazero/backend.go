@@ -35,7 +35,7 @@ func newBackend(cacheDir string) (*backend, error) {
 	cfg := wazero.NewRuntimeConfigCompiler().WithCoreFeatures(api.CoreFeaturesV2).WithDebugInfoEnabled(false)
 	b := &backend{workers: 1, info: engine.Info{
 		Name: "wazero", Version: wazeroVersion(),
-		Capabilities: []string{"wasm-2.0", "wasi-preview1"},
+		Capabilities: []string{engine.CapWasm2, engine.CapWASI},
 	}}
 	if cacheDir != "" {
 		cache, err := wazero.NewCompilationCacheWithDir(cacheDir)
@@ -43,6 +43,7 @@ func newBackend(cacheDir string) (*backend, error) {
 			return nil, fmt.Errorf("open the cache of compiled modules in %q: %w", cacheDir, err)
 		}
 		b.cache = cache
+		b.info.Capabilities = append(b.info.Capabilities, engine.CapCodeCache)
 		cfg = cfg.WithCompilationCache(cache)
 	}
 	b.rt = wazero.NewRuntimeWithConfig(ctx, cfg)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/essa-project/essad/sdk/hlc"
+	"github.com/essa-project/essad/sdk/status"
 )
 
 // Engine is what an executor sees. All methods may be called concurrently.
@@ -39,10 +40,25 @@ type Engine interface {
 
 // Info says who an engine is.
 type Info struct {
-	Name         string // "wazero"
-	Version      string // of the engine, for cache keys and for people
-	Capabilities []string
+	Name         string   // "wazero"
+	Version      string   // of the engine, for cache keys and for people
+	Capabilities []string // what it can do beside the contract, and how; see the Cap constants
 }
+
+// What an engine may say it can do. People choose engines by it; nothing else depends on it, and an engine may have words
+// of its own.
+const (
+	CapWASI       = "wasi-preview1"
+	CapWasm2      = "wasm-2.0"     // all of WebAssembly 2.0, vector instructions included
+	CapTailCalls  = "tail-calls"   // and what came after it
+	CapThreads    = "threads"      // shared memories and atomic instructions
+	CapExceptions = "exceptions"   // throw and catch
+	CapSnapshot   = "snapshot"     // instances are set back between calls instead of made anew
+	CapFuel       = "fuel"         // calls are metered
+	CapCodeCache  = "code-cache"   // compiled code outlives the process
+	CapInterpret  = "interpreter"  // code is interpreted, not compiled
+	CapEpochs     = "interruption" // the engine itself interrupts guests at their deadline
+)
 
 // Module names a module by the SHA-256 of its original bytes, in hexadecimal.
 type Module struct {
@@ -127,7 +143,20 @@ func (i Isolation) String() string {
 	case Reused:
 		return "instance"
 	}
-	return "restore"
+	return "snapshot"
+}
+
+// ParseIsolation is String backwards; "" is the default.
+func ParseIsolation(s string) (Isolation, error) {
+	switch s {
+	case "", "snapshot":
+		return Restored, nil
+	case "fresh":
+		return Fresh, nil
+	case "instance":
+		return Reused, nil
+	}
+	return 0, status.Errorf(status.Invalid, "isolation %.40q: want snapshot, fresh or instance", s)
 }
 
 // Limits bound one invocation. Zero means the engine's default; a negative number means no limit where that is safe.

@@ -22,7 +22,7 @@ const (
 )
 
 // Manifest is one version of a deployment. Its version is the first 12 hexadecimal digits of the SHA-256 of the
-// deterministic encoding of the fields up to retry.
+// deterministic encoding of the fields up to warm_up.
 type Manifest struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Name            string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -30,7 +30,9 @@ type Manifest struct {
 	Limits          *Limits                `protobuf:"bytes,3,opt,name=limits,proto3" json:"limits,omitempty"`
 	Env             []string               `protobuf:"bytes,4,rep,name=env,proto3" json:"env,omitempty"` // sorted
 	Engine          string                 `protobuf:"bytes,5,opt,name=engine,proto3" json:"engine,omitempty"`
-	Retry           string                 `protobuf:"bytes,6,opt,name=retry,proto3" json:"retry,omitempty"` // "safe" (only where the call had no effects) or "always"
+	Retry           string                 `protobuf:"bytes,6,opt,name=retry,proto3" json:"retry,omitempty"`                 // "safe" (only where the call had no effects) or "always"
+	Isolation       string                 `protobuf:"bytes,7,opt,name=isolation,proto3" json:"isolation,omitempty"`         // "fresh" or "instance"; empty means snapshot
+	WarmUp          string                 `protobuf:"bytes,8,opt,name=warm_up,json=warmUp,proto3" json:"warm_up,omitempty"` // export to call, without arguments, before the snapshot is taken
 	Version         string                 `protobuf:"bytes,15,opt,name=version,proto3" json:"version,omitempty"`
 	CreatedUnixNano int64                  `protobuf:"varint,16,opt,name=created_unix_nano,json=createdUnixNano,proto3" json:"created_unix_nano,omitempty"`
 	ModuleSize      int64                  `protobuf:"varint,17,opt,name=module_size,json=moduleSize,proto3" json:"module_size,omitempty"`
@@ -108,6 +110,20 @@ func (x *Manifest) GetEngine() string {
 func (x *Manifest) GetRetry() string {
 	if x != nil {
 		return x.Retry
+	}
+	return ""
+}
+
+func (x *Manifest) GetIsolation() string {
+	if x != nil {
+		return x.Isolation
+	}
+	return ""
+}
+
+func (x *Manifest) GetWarmUp() string {
+	if x != nil {
+		return x.WarmUp
 	}
 	return ""
 }
@@ -1494,6 +1510,7 @@ type NodeStatus struct {
 	Scheduler       *SchedulerStatus       `protobuf:"bytes,8,opt,name=scheduler,proto3" json:"scheduler,omitempty"`
 	Pid             int32                  `protobuf:"varint,9,opt,name=pid,proto3" json:"pid,omitempty"`
 	Fabric          *FabricStatus          `protobuf:"bytes,10,opt,name=fabric,proto3" json:"fabric,omitempty"`
+	Installed       []string               `protobuf:"bytes,11,rep,name=installed,proto3" json:"installed,omitempty"` // programs of plugins that are there and not configured
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1594,6 +1611,13 @@ func (x *NodeStatus) GetPid() int32 {
 func (x *NodeStatus) GetFabric() *FabricStatus {
 	if x != nil {
 		return x.Fabric
+	}
+	return nil
+}
+
+func (x *NodeStatus) GetInstalled() []string {
+	if x != nil {
+		return x.Installed
 	}
 	return nil
 }
@@ -1869,16 +1893,23 @@ func (x *Pong) GetId() string {
 }
 
 type PluginStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
-	Pid           int32                  `protobuf:"varint,4,opt,name=pid,proto3" json:"pid,omitempty"`
-	Restarts      int32                  `protobuf:"varint,5,opt,name=restarts,proto3" json:"restarts,omitempty"`
-	LastError     string                 `protobuf:"bytes,6,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
-	Version       string                 `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Name            string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Kind            string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	State           string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`
+	Pid             int32                  `protobuf:"varint,4,opt,name=pid,proto3" json:"pid,omitempty"`
+	Restarts        int32                  `protobuf:"varint,5,opt,name=restarts,proto3" json:"restarts,omitempty"`
+	LastError       string                 `protobuf:"bytes,6,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	Version         string                 `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
+	Shard           int32                  `protobuf:"varint,8,opt,name=shard,proto3" json:"shard,omitempty"`                                               // of an engine of several processes, from 0
+	Shards          int32                  `protobuf:"varint,9,opt,name=shards,proto3" json:"shards,omitempty"`                                             // how many there are; 0 for a store
+	StartedUnixNano int64                  `protobuf:"varint,10,opt,name=started_unix_nano,json=startedUnixNano,proto3" json:"started_unix_nano,omitempty"` // of the process; 0 where there is none
+	Capabilities    []string               `protobuf:"bytes,11,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	Path            string                 `protobuf:"bytes,12,opt,name=path,proto3" json:"path,omitempty"`     // of the program
+	Sha256          string                 `protobuf:"bytes,13,opt,name=sha256,proto3" json:"sha256,omitempty"` // of the program as it runs
+	Plugin          string                 `protobuf:"bytes,14,opt,name=plugin,proto3" json:"plugin,omitempty"` // what the program calls itself
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *PluginStatus) Reset() {
@@ -1956,6 +1987,55 @@ func (x *PluginStatus) GetLastError() string {
 func (x *PluginStatus) GetVersion() string {
 	if x != nil {
 		return x.Version
+	}
+	return ""
+}
+
+func (x *PluginStatus) GetShard() int32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *PluginStatus) GetShards() int32 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
+}
+
+func (x *PluginStatus) GetStartedUnixNano() int64 {
+	if x != nil {
+		return x.StartedUnixNano
+	}
+	return 0
+}
+
+func (x *PluginStatus) GetCapabilities() []string {
+	if x != nil {
+		return x.Capabilities
+	}
+	return nil
+}
+
+func (x *PluginStatus) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *PluginStatus) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *PluginStatus) GetPlugin() string {
+	if x != nil {
+		return x.Plugin
 	}
 	return ""
 }
@@ -2076,6 +2156,7 @@ type SchedulerStatus struct {
 	Failed        uint64                 `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"`
 	Retried       uint64                 `protobuf:"varint,5,opt,name=retried,proto3" json:"retried,omitempty"`
 	Executors     []string               `protobuf:"bytes,6,rep,name=executors,proto3" json:"executors,omitempty"`
+	Quarantined   uint64                 `protobuf:"varint,7,opt,name=quarantined,proto3" json:"quarantined,omitempty"` // calls refused because of a quarantine
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2152,6 +2233,101 @@ func (x *SchedulerStatus) GetExecutors() []string {
 	return nil
 }
 
+func (x *SchedulerStatus) GetQuarantined() uint64 {
+	if x != nil {
+		return x.Quarantined
+	}
+	return 0
+}
+
+type QuarantineReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Quarantine    []*Quarantine          `protobuf:"bytes,1,rep,name=quarantine,proto3" json:"quarantine,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuarantineReply) Reset() {
+	*x = QuarantineReply{}
+	mi := &file_essa_v1_admin_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuarantineReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuarantineReply) ProtoMessage() {}
+
+func (x *QuarantineReply) ProtoReflect() protoreflect.Message {
+	mi := &file_essa_v1_admin_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuarantineReply.ProtoReflect.Descriptor instead.
+func (*QuarantineReply) Descriptor() ([]byte, []int) {
+	return file_essa_v1_admin_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *QuarantineReply) GetQuarantine() []*Quarantine {
+	if x != nil {
+		return x.Quarantine
+	}
+	return nil
+}
+
+type LiftReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lifted        []*Quarantine          `protobuf:"bytes,1,rep,name=lifted,proto3" json:"lifted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LiftReply) Reset() {
+	*x = LiftReply{}
+	mi := &file_essa_v1_admin_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LiftReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LiftReply) ProtoMessage() {}
+
+func (x *LiftReply) ProtoReflect() protoreflect.Message {
+	mi := &file_essa_v1_admin_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LiftReply.ProtoReflect.Descriptor instead.
+func (*LiftReply) Descriptor() ([]byte, []int) {
+	return file_essa_v1_admin_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *LiftReply) GetLifted() []*Quarantine {
+	if x != nil {
+		return x.Lifted
+	}
+	return nil
+}
+
 // Members answers a query on anna/seed: who is alive, as the asked node sees it.
 type Members struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2162,7 +2338,7 @@ type Members struct {
 
 func (x *Members) Reset() {
 	*x = Members{}
-	mi := &file_essa_v1_admin_proto_msgTypes[31]
+	mi := &file_essa_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2350,7 @@ func (x *Members) String() string {
 func (*Members) ProtoMessage() {}
 
 func (x *Members) ProtoReflect() protoreflect.Message {
-	mi := &file_essa_v1_admin_proto_msgTypes[31]
+	mi := &file_essa_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2363,7 @@ func (x *Members) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Members.ProtoReflect.Descriptor instead.
 func (*Members) Descriptor() ([]byte, []int) {
-	return file_essa_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_essa_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Members) GetMembers() []*Member {
@@ -2208,7 +2384,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_essa_v1_admin_proto_msgTypes[32]
+	mi := &file_essa_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2220,7 +2396,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_essa_v1_admin_proto_msgTypes[32]
+	mi := &file_essa_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2233,7 +2409,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_essa_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_essa_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Member) GetRole() string {
@@ -2261,14 +2437,16 @@ var File_essa_v1_admin_proto protoreflect.FileDescriptor
 
 const file_essa_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x13essa/v1/admin.proto\x12\aessa.v1\x1a\x12essa/v1/call.proto\"\xb8\x02\n" +
+	"\x13essa/v1/admin.proto\x12\aessa.v1\x1a\x12essa/v1/call.proto\"\xef\x02\n" +
 	"\bManifest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06module\x18\x02 \x01(\tR\x06module\x12'\n" +
 	"\x06limits\x18\x03 \x01(\v2\x0f.essa.v1.LimitsR\x06limits\x12\x10\n" +
 	"\x03env\x18\x04 \x03(\tR\x03env\x12\x16\n" +
 	"\x06engine\x18\x05 \x01(\tR\x06engine\x12\x14\n" +
-	"\x05retry\x18\x06 \x01(\tR\x05retry\x12\x18\n" +
+	"\x05retry\x18\x06 \x01(\tR\x05retry\x12\x1c\n" +
+	"\tisolation\x18\a \x01(\tR\tisolation\x12\x17\n" +
+	"\awarm_up\x18\b \x01(\tR\x06warmUp\x12\x18\n" +
 	"\aversion\x18\x0f \x01(\tR\aversion\x12*\n" +
 	"\x11created_unix_nano\x18\x10 \x01(\x03R\x0fcreatedUnixNano\x12\x1f\n" +
 	"\vmodule_size\x18\x11 \x01(\x03R\n" +
@@ -2372,7 +2550,7 @@ const file_essa_v1_admin_proto_rawDesc = "" +
 	"\bexecutor\x18\x06 \x01(\tR\bexecutor\"M\n" +
 	"\tLogsReply\x12,\n" +
 	"\arecords\x18\x01 \x03(\v2\x12.essa.v1.LogRecordR\arecords\x12\x12\n" +
-	"\x04lost\x18\x02 \x01(\x04R\x04lost\"\xff\x02\n" +
+	"\x04lost\x18\x02 \x01(\x04R\x04lost\"\x9d\x03\n" +
 	"\n" +
 	"NodeStatus\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
@@ -2385,7 +2563,8 @@ const file_essa_v1_admin_proto_rawDesc = "" +
 	"\tscheduler\x18\b \x01(\v2\x18.essa.v1.SchedulerStatusR\tscheduler\x12\x10\n" +
 	"\x03pid\x18\t \x01(\x05R\x03pid\x12-\n" +
 	"\x06fabric\x18\n" +
-	" \x01(\v2\x15.essa.v1.FabricStatusR\x06fabric\"\xa9\x01\n" +
+	" \x01(\v2\x15.essa.v1.FabricStatusR\x06fabric\x12\x1c\n" +
+	"\tinstalled\x18\v \x03(\tR\tinstalled\"\xa9\x01\n" +
 	"\fFabricStatus\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04mode\x18\x02 \x01(\tR\x04mode\x12\x16\n" +
@@ -2411,7 +2590,7 @@ const file_essa_v1_admin_proto_rawDesc = "" +
 	"\adropped\x18\f \x01(\x04R\adropped\"*\n" +
 	"\x04Pong\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\"\xb3\x01\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\xf5\x02\n" +
 	"\fPluginStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
@@ -2420,7 +2599,15 @@ const file_essa_v1_admin_proto_rawDesc = "" +
 	"\brestarts\x18\x05 \x01(\x05R\brestarts\x12\x1d\n" +
 	"\n" +
 	"last_error\x18\x06 \x01(\tR\tlastError\x12\x18\n" +
-	"\aversion\x18\a \x01(\tR\aversion\"\xeb\x01\n" +
+	"\aversion\x18\a \x01(\tR\aversion\x12\x14\n" +
+	"\x05shard\x18\b \x01(\x05R\x05shard\x12\x16\n" +
+	"\x06shards\x18\t \x01(\x05R\x06shards\x12*\n" +
+	"\x11started_unix_nano\x18\n" +
+	" \x01(\x03R\x0fstartedUnixNano\x12\"\n" +
+	"\fcapabilities\x18\v \x03(\tR\fcapabilities\x12\x12\n" +
+	"\x04path\x18\f \x01(\tR\x04path\x12\x16\n" +
+	"\x06sha256\x18\r \x01(\tR\x06sha256\x12\x16\n" +
+	"\x06plugin\x18\x0e \x01(\tR\x06plugin\"\xeb\x01\n" +
 	"\tKVSStatus\x12\x12\n" +
 	"\x04keys\x18\x01 \x01(\x03R\x04keys\x12!\n" +
 	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\x12\x12\n" +
@@ -2433,14 +2620,21 @@ const file_essa_v1_admin_proto_rawDesc = "" +
 	"disk_bytes\x18\b \x01(\x03R\tdiskBytes\x12\x1e\n" +
 	"\n" +
 	"durability\x18\t \x01(\tR\n" +
-	"durability\"\xac\x01\n" +
+	"durability\"\xce\x01\n" +
 	"\x0fSchedulerStatus\x12\x1b\n" +
 	"\tin_flight\x18\x01 \x01(\x05R\binFlight\x12\x16\n" +
 	"\x06queued\x18\x02 \x01(\x05R\x06queued\x12\x14\n" +
 	"\x05calls\x18\x03 \x01(\x04R\x05calls\x12\x16\n" +
 	"\x06failed\x18\x04 \x01(\x04R\x06failed\x12\x18\n" +
 	"\aretried\x18\x05 \x01(\x04R\aretried\x12\x1c\n" +
-	"\texecutors\x18\x06 \x03(\tR\texecutors\"4\n" +
+	"\texecutors\x18\x06 \x03(\tR\texecutors\x12 \n" +
+	"\vquarantined\x18\a \x01(\x04R\vquarantined\"F\n" +
+	"\x0fQuarantineReply\x123\n" +
+	"\n" +
+	"quarantine\x18\x01 \x03(\v2\x13.essa.v1.QuarantineR\n" +
+	"quarantine\"8\n" +
+	"\tLiftReply\x12+\n" +
+	"\x06lifted\x18\x01 \x03(\v2\x13.essa.v1.QuarantineR\x06lifted\"4\n" +
 	"\aMembers\x12)\n" +
 	"\amembers\x18\x01 \x03(\v2\x0f.essa.v1.MemberR\amembers\"X\n" +
 	"\x06Member\x12\x12\n" +
@@ -2460,7 +2654,7 @@ func file_essa_v1_admin_proto_rawDescGZIP() []byte {
 	return file_essa_v1_admin_proto_rawDescData
 }
 
-var file_essa_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_essa_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_essa_v1_admin_proto_goTypes = []any{
 	(*Manifest)(nil),         // 0: essa.v1.Manifest
 	(*Pointer)(nil),          // 1: essa.v1.Pointer
@@ -2493,14 +2687,17 @@ var file_essa_v1_admin_proto_goTypes = []any{
 	(*PluginStatus)(nil),     // 28: essa.v1.PluginStatus
 	(*KVSStatus)(nil),        // 29: essa.v1.KVSStatus
 	(*SchedulerStatus)(nil),  // 30: essa.v1.SchedulerStatus
-	(*Members)(nil),          // 31: essa.v1.Members
-	(*Member)(nil),           // 32: essa.v1.Member
-	(*Limits)(nil),           // 33: essa.v1.Limits
-	(*CallMeta)(nil),         // 34: essa.v1.CallMeta
-	(*ExecutorInfo)(nil),     // 35: essa.v1.ExecutorInfo
+	(*QuarantineReply)(nil),  // 31: essa.v1.QuarantineReply
+	(*LiftReply)(nil),        // 32: essa.v1.LiftReply
+	(*Members)(nil),          // 33: essa.v1.Members
+	(*Member)(nil),           // 34: essa.v1.Member
+	(*Limits)(nil),           // 35: essa.v1.Limits
+	(*CallMeta)(nil),         // 36: essa.v1.CallMeta
+	(*ExecutorInfo)(nil),     // 37: essa.v1.ExecutorInfo
+	(*Quarantine)(nil),       // 38: essa.v1.Quarantine
 }
 var file_essa_v1_admin_proto_depIdxs = []int32{
-	33, // 0: essa.v1.Manifest.limits:type_name -> essa.v1.Limits
+	35, // 0: essa.v1.Manifest.limits:type_name -> essa.v1.Limits
 	0,  // 1: essa.v1.DeployRequest.manifest:type_name -> essa.v1.Manifest
 	0,  // 2: essa.v1.DeployReply.manifest:type_name -> essa.v1.Manifest
 	0,  // 3: essa.v1.Deployment.active:type_name -> essa.v1.Manifest
@@ -2508,20 +2705,22 @@ var file_essa_v1_admin_proto_depIdxs = []int32{
 	11, // 5: essa.v1.ModulesReply.modules:type_name -> essa.v1.Module
 	11, // 6: essa.v1.GCReply.removed:type_name -> essa.v1.Module
 	16, // 7: essa.v1.PSReply.processes:type_name -> essa.v1.Process
-	34, // 8: essa.v1.AsyncRequest.meta:type_name -> essa.v1.CallMeta
+	36, // 8: essa.v1.AsyncRequest.meta:type_name -> essa.v1.CallMeta
 	22, // 9: essa.v1.LogsReply.records:type_name -> essa.v1.LogRecord
 	28, // 10: essa.v1.NodeStatus.plugins:type_name -> essa.v1.PluginStatus
 	29, // 11: essa.v1.NodeStatus.kvs:type_name -> essa.v1.KVSStatus
-	35, // 12: essa.v1.NodeStatus.executor:type_name -> essa.v1.ExecutorInfo
+	37, // 12: essa.v1.NodeStatus.executor:type_name -> essa.v1.ExecutorInfo
 	30, // 13: essa.v1.NodeStatus.scheduler:type_name -> essa.v1.SchedulerStatus
 	25, // 14: essa.v1.NodeStatus.fabric:type_name -> essa.v1.FabricStatus
 	26, // 15: essa.v1.FabricStatus.links:type_name -> essa.v1.LinkStatus
-	32, // 16: essa.v1.Members.members:type_name -> essa.v1.Member
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	38, // 16: essa.v1.QuarantineReply.quarantine:type_name -> essa.v1.Quarantine
+	38, // 17: essa.v1.LiftReply.lifted:type_name -> essa.v1.Quarantine
+	34, // 18: essa.v1.Members.members:type_name -> essa.v1.Member
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_essa_v1_admin_proto_init() }
@@ -2536,7 +2735,7 @@ func file_essa_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_essa_v1_admin_proto_rawDesc), len(file_essa_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -290,6 +290,9 @@ type Invocation struct {
 	Stdin            bool                   `protobuf:"varint,14,opt,name=stdin,proto3" json:"stdin,omitempty"` // runs only: input is asked for on essa/run/{id}/in
 	WantStats        bool                   `protobuf:"varint,15,opt,name=want_stats,json=wantStats,proto3" json:"want_stats,omitempty"`
 	RunOutput        bool                   `protobuf:"varint,16,opt,name=run_output,json=runOutput,proto3" json:"run_output,omitempty"` // nested calls: the root is a run, on whose topic output is published
+	Version          string                 `protobuf:"bytes,17,opt,name=version,proto3" json:"version,omitempty"`                       // of the deployment
+	Isolation        string                 `protobuf:"bytes,18,opt,name=isolation,proto3" json:"isolation,omitempty"`                   // snapshot, fresh or instance; empty means snapshot
+	WarmUp           string                 `protobuf:"bytes,19,opt,name=warm_up,json=warmUp,proto3" json:"warm_up,omitempty"`           // export to call before the snapshot is taken
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -434,6 +437,27 @@ func (x *Invocation) GetRunOutput() bool {
 		return x.RunOutput
 	}
 	return false
+}
+
+func (x *Invocation) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Invocation) GetIsolation() string {
+	if x != nil {
+		return x.Isolation
+	}
+	return ""
+}
+
+func (x *Invocation) GetWarmUp() string {
+	if x != nil {
+		return x.WarmUp
+	}
+	return ""
 }
 
 // Outcome is the attachment of an executor's reply.
@@ -864,6 +888,9 @@ type ExecutorInfo struct {
 	InFlight      int32                  `protobuf:"varint,4,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
 	Queue         int32                  `protobuf:"varint,5,opt,name=queue,proto3" json:"queue,omitempty"`    // how many calls it takes before it answers overloaded
 	Modules       []string               `protobuf:"bytes,6,rep,name=modules,proto3" json:"modules,omitempty"` // prepared, newest first, at most 1,024
+	Quarantine    []*Quarantine          `protobuf:"bytes,7,rep,name=quarantine,proto3" json:"quarantine,omitempty"`
+	Strikes       uint64                 `protobuf:"varint,8,opt,name=strikes,proto3" json:"strikes,omitempty"` // calls that made this executor kill an engine's process, since it started
+	Refused       uint64                 `protobuf:"varint,9,opt,name=refused,proto3" json:"refused,omitempty"` // calls refused because of a quarantine
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -940,21 +967,154 @@ func (x *ExecutorInfo) GetModules() []string {
 	return nil
 }
 
+func (x *ExecutorInfo) GetQuarantine() []*Quarantine {
+	if x != nil {
+		return x.Quarantine
+	}
+	return nil
+}
+
+func (x *ExecutorInfo) GetStrikes() uint64 {
+	if x != nil {
+		return x.Strikes
+	}
+	return 0
+}
+
+func (x *ExecutorInfo) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+// Quarantine says that calls of a version of a deployment, or of a module that was run without one, are refused.
+type Quarantine struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Deployment    string                 `protobuf:"bytes,1,opt,name=deployment,proto3" json:"deployment,omitempty"`
+	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	Module        string                 `protobuf:"bytes,3,opt,name=module,proto3" json:"module,omitempty"`     // of the call that was killed last
+	Function      string                 `protobuf:"bytes,4,opt,name=function,proto3" json:"function,omitempty"` // likewise
+	Engine        string                 `protobuf:"bytes,5,opt,name=engine,proto3" json:"engine,omitempty"`     // whose process was killed
+	Strikes       int32                  `protobuf:"varint,6,opt,name=strikes,proto3" json:"strikes,omitempty"`
+	SinceUnixNano int64                  `protobuf:"varint,7,opt,name=since_unix_nano,json=sinceUnixNano,proto3" json:"since_unix_nano,omitempty"`
+	UntilUnixNano int64                  `protobuf:"varint,8,opt,name=until_unix_nano,json=untilUnixNano,proto3" json:"until_unix_nano,omitempty"`
+	Executor      string                 `protobuf:"bytes,9,opt,name=executor,proto3" json:"executor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Quarantine) Reset() {
+	*x = Quarantine{}
+	mi := &file_essa_v1_call_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quarantine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quarantine) ProtoMessage() {}
+
+func (x *Quarantine) ProtoReflect() protoreflect.Message {
+	mi := &file_essa_v1_call_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Quarantine.ProtoReflect.Descriptor instead.
+func (*Quarantine) Descriptor() ([]byte, []int) {
+	return file_essa_v1_call_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Quarantine) GetDeployment() string {
+	if x != nil {
+		return x.Deployment
+	}
+	return ""
+}
+
+func (x *Quarantine) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Quarantine) GetModule() string {
+	if x != nil {
+		return x.Module
+	}
+	return ""
+}
+
+func (x *Quarantine) GetFunction() string {
+	if x != nil {
+		return x.Function
+	}
+	return ""
+}
+
+func (x *Quarantine) GetEngine() string {
+	if x != nil {
+		return x.Engine
+	}
+	return ""
+}
+
+func (x *Quarantine) GetStrikes() int32 {
+	if x != nil {
+		return x.Strikes
+	}
+	return 0
+}
+
+func (x *Quarantine) GetSinceUnixNano() int64 {
+	if x != nil {
+		return x.SinceUnixNano
+	}
+	return 0
+}
+
+func (x *Quarantine) GetUntilUnixNano() int64 {
+	if x != nil {
+		return x.UntilUnixNano
+	}
+	return 0
+}
+
+func (x *Quarantine) GetExecutor() string {
+	if x != nil {
+		return x.Executor
+	}
+	return ""
+}
+
 // EngineInfo says what an engine plugin is and how it fares.
 type EngineInfo struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Engine        string                 `protobuf:"bytes,2,opt,name=engine,proto3" json:"engine,omitempty"`
 	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
-	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"` // of the shard that fares best
 	Capabilities  []string               `protobuf:"bytes,5,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	Shards        int32                  `protobuf:"varint,6,opt,name=shards,proto3" json:"shards,omitempty"`   // processes
+	Ready         int32                  `protobuf:"varint,7,opt,name=ready,proto3" json:"ready,omitempty"`     // of those
+	Default       bool                   `protobuf:"varint,8,opt,name=default,proto3" json:"default,omitempty"` // it runs the calls that name no engine
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EngineInfo) Reset() {
 	*x = EngineInfo{}
-	mi := &file_essa_v1_call_proto_msgTypes[10]
+	mi := &file_essa_v1_call_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -966,7 +1126,7 @@ func (x *EngineInfo) String() string {
 func (*EngineInfo) ProtoMessage() {}
 
 func (x *EngineInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_essa_v1_call_proto_msgTypes[10]
+	mi := &file_essa_v1_call_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -979,7 +1139,7 @@ func (x *EngineInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EngineInfo.ProtoReflect.Descriptor instead.
 func (*EngineInfo) Descriptor() ([]byte, []int) {
-	return file_essa_v1_call_proto_rawDescGZIP(), []int{10}
+	return file_essa_v1_call_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *EngineInfo) GetName() string {
@@ -1017,6 +1177,27 @@ func (x *EngineInfo) GetCapabilities() []string {
 	return nil
 }
 
+func (x *EngineInfo) GetShards() int32 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
+}
+
+func (x *EngineInfo) GetReady() int32 {
+	if x != nil {
+		return x.Ready
+	}
+	return 0
+}
+
+func (x *EngineInfo) GetDefault() bool {
+	if x != nil {
+		return x.Default
+	}
+	return false
+}
+
 var File_essa_v1_call_proto protoreflect.FileDescriptor
 
 const file_essa_v1_call_proto_rawDesc = "" +
@@ -1046,7 +1227,7 @@ const file_essa_v1_call_proto_rawDesc = "" +
 	"\n" +
 	"KeyVersion\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\x04R\aversion\"\xc4\x03\n" +
+	"\aversion\x18\x02 \x01(\x04R\aversion\"\x95\x04\n" +
 	"\n" +
 	"Invocation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
@@ -1069,7 +1250,10 @@ const file_essa_v1_call_proto_rawDesc = "" +
 	"\n" +
 	"want_stats\x18\x0f \x01(\bR\twantStats\x12\x1d\n" +
 	"\n" +
-	"run_output\x18\x10 \x01(\bR\trunOutput\"\xf3\x01\n" +
+	"run_output\x18\x10 \x01(\bR\trunOutput\x12\x18\n" +
+	"\aversion\x18\x11 \x01(\tR\aversion\x12\x1c\n" +
+	"\tisolation\x18\x12 \x01(\tR\tisolation\x12\x17\n" +
+	"\awarm_up\x18\x13 \x01(\tR\x06warmUp\"\xf3\x01\n" +
 	"\aOutcome\x12\x1b\n" +
 	"\thas_value\x18\x01 \x01(\bR\bhasValue\x12\x1b\n" +
 	"\texit_code\x18\x02 \x01(\rR\bexitCode\x12+\n" +
@@ -1109,21 +1293,42 @@ const file_essa_v1_call_proto_rawDesc = "" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12\x1a\n" +
 	"\bexecutor\x18\x04 \x01(\tR\bexecutor\"\x1c\n" +
 	"\bRunInput\x12\x10\n" +
-	"\x03max\x18\x01 \x01(\x05R\x03max\"\xb0\x01\n" +
+	"\x03max\x18\x01 \x01(\x05R\x03max\"\x99\x02\n" +
 	"\fExecutorInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12-\n" +
 	"\aengines\x18\x02 \x03(\v2\x13.essa.v1.EngineInfoR\aengines\x12\x14\n" +
 	"\x05slots\x18\x03 \x01(\x05R\x05slots\x12\x1b\n" +
 	"\tin_flight\x18\x04 \x01(\x05R\binFlight\x12\x14\n" +
 	"\x05queue\x18\x05 \x01(\x05R\x05queue\x12\x18\n" +
-	"\amodules\x18\x06 \x03(\tR\amodules\"\x8c\x01\n" +
+	"\amodules\x18\x06 \x03(\tR\amodules\x123\n" +
+	"\n" +
+	"quarantine\x18\a \x03(\v2\x13.essa.v1.QuarantineR\n" +
+	"quarantine\x12\x18\n" +
+	"\astrikes\x18\b \x01(\x04R\astrikes\x12\x18\n" +
+	"\arefused\x18\t \x01(\x04R\arefused\"\x98\x02\n" +
+	"\n" +
+	"Quarantine\x12\x1e\n" +
+	"\n" +
+	"deployment\x18\x01 \x01(\tR\n" +
+	"deployment\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
+	"\x06module\x18\x03 \x01(\tR\x06module\x12\x1a\n" +
+	"\bfunction\x18\x04 \x01(\tR\bfunction\x12\x16\n" +
+	"\x06engine\x18\x05 \x01(\tR\x06engine\x12\x18\n" +
+	"\astrikes\x18\x06 \x01(\x05R\astrikes\x12&\n" +
+	"\x0fsince_unix_nano\x18\a \x01(\x03R\rsinceUnixNano\x12&\n" +
+	"\x0funtil_unix_nano\x18\b \x01(\x03R\runtilUnixNano\x12\x1a\n" +
+	"\bexecutor\x18\t \x01(\tR\bexecutor\"\xd4\x01\n" +
 	"\n" +
 	"EngineInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06engine\x18\x02 \x01(\tR\x06engine\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12\x14\n" +
 	"\x05state\x18\x04 \x01(\tR\x05state\x12\"\n" +
-	"\fcapabilities\x18\x05 \x03(\tR\fcapabilitiesB8Z6github.com/essa-project/essad/sdk/proto/essa/v1;essav1b\x06proto3"
+	"\fcapabilities\x18\x05 \x03(\tR\fcapabilities\x12\x16\n" +
+	"\x06shards\x18\x06 \x01(\x05R\x06shards\x12\x14\n" +
+	"\x05ready\x18\a \x01(\x05R\x05ready\x12\x18\n" +
+	"\adefault\x18\b \x01(\bR\adefaultB8Z6github.com/essa-project/essad/sdk/proto/essa/v1;essav1b\x06proto3"
 
 var (
 	file_essa_v1_call_proto_rawDescOnce sync.Once
@@ -1137,7 +1342,7 @@ func file_essa_v1_call_proto_rawDescGZIP() []byte {
 	return file_essa_v1_call_proto_rawDescData
 }
 
-var file_essa_v1_call_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_essa_v1_call_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_essa_v1_call_proto_goTypes = []any{
 	(*CallMeta)(nil),     // 0: essa.v1.CallMeta
 	(*Limits)(nil),       // 1: essa.v1.Limits
@@ -1149,7 +1354,8 @@ var file_essa_v1_call_proto_goTypes = []any{
 	(*RunOutput)(nil),    // 7: essa.v1.RunOutput
 	(*RunInput)(nil),     // 8: essa.v1.RunInput
 	(*ExecutorInfo)(nil), // 9: essa.v1.ExecutorInfo
-	(*EngineInfo)(nil),   // 10: essa.v1.EngineInfo
+	(*Quarantine)(nil),   // 10: essa.v1.Quarantine
+	(*EngineInfo)(nil),   // 11: essa.v1.EngineInfo
 }
 var file_essa_v1_call_proto_depIdxs = []int32{
 	1,  // 0: essa.v1.Invocation.limits:type_name -> essa.v1.Limits
@@ -1157,12 +1363,13 @@ var file_essa_v1_call_proto_depIdxs = []int32{
 	2,  // 2: essa.v1.Outcome.writes:type_name -> essa.v1.KeyVersion
 	5,  // 3: essa.v1.Outcome.stats:type_name -> essa.v1.Stats
 	1,  // 4: essa.v1.RunMeta.limits:type_name -> essa.v1.Limits
-	10, // 5: essa.v1.ExecutorInfo.engines:type_name -> essa.v1.EngineInfo
-	6,  // [6:6] is the sub-list for method output_type
-	6,  // [6:6] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	11, // 5: essa.v1.ExecutorInfo.engines:type_name -> essa.v1.EngineInfo
+	10, // 6: essa.v1.ExecutorInfo.quarantine:type_name -> essa.v1.Quarantine
+	7,  // [7:7] is the sub-list for method output_type
+	7,  // [7:7] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_essa_v1_call_proto_init() }
@@ -1176,7 +1383,7 @@ func file_essa_v1_call_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_essa_v1_call_proto_rawDesc), len(file_essa_v1_call_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
