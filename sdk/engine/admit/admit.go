@@ -49,7 +49,7 @@ import (
 
 // Version changes whenever the same module and options would be rewritten in another way. Whoever keeps what was made
 // from a rewritten module under the name of the original keeps this beside it.
-const Version = 1
+const Version = 2
 
 // Prefix begins every name that this pass exports; modules that use it themselves are refused.
 const Prefix = "essa$"
@@ -61,7 +61,11 @@ const (
 	GlobalStack  = Prefix + "stack"  // stack units left; the host sets the limit before it enters the guest
 	GlobalSlice  = Prefix + "slice"  // units until the next safepoint
 	StartExport  = Prefix + "start"  // the module's start function, if Admitted.Start: call it once, first
+	GrowExport   = Prefix + "grow"   // (i32) -> (i32): memory.grow, if Facts.GrowsMemory and the memory is not imported
 )
+
+// InjectedGlobals names the globals of the pass, all of them: they are part of an instance's state like the module's own.
+func InjectedGlobals() []string { return []string{GlobalStop, GlobalReason, GlobalStack, GlobalSlice} }
 
 // Values of GlobalReason.
 const (

@@ -15,6 +15,7 @@ func (s *scanner) bulk(from int, prev before) error {
 		h.seg = s.segment()
 		s.memoryIndex()
 	case bulkDataDrop:
+		uses.drops = true
 		s.segment()
 		pop = 0
 	case bulkMemoryCopy:
@@ -24,6 +25,7 @@ func (s *scanner) bulk(from int, prev before) error {
 		s.memoryIndex()
 	case bulkTableInit, bulkElemDrop:
 		uses.segments = true
+		uses.drops = uses.drops || op == bulkElemDrop
 		s.r.index("element segment", len(s.m.elems))
 		if pop = 0; op == bulkTableInit {
 			pop, tables = 3, 1

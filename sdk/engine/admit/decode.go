@@ -108,7 +108,12 @@ type module struct {
 }
 
 // uses are the abilities that the code makes use of.
-type uses struct{ tableWrites, segments, memoryGrow bool }
+type uses struct{ tableWrites, segments, drops, memoryGrow bool }
+
+// growable tells whether the module has a memory of its own that its code can grow. It is known when all code was read.
+func (m *module) growable() bool {
+	return m.uses.memoryGrow && len(m.memories) > 0 && m.importedMemories == 0
+}
 
 // decode reads every section. Code bodies are only located here; rewriting decodes them.
 func decode(b []byte, o *Options) (*module, error) {

@@ -228,7 +228,7 @@ func TestTablesAreClamped(t *testing.T) {
 
 func TestFacts(t *testing.T) {
 	a := mustAdmit(t, controlModule().bytes(), admit.Options{})
-	if !a.WritesTables || !a.UsesSegments || a.GrowsMemory || !a.PassiveData || !a.MemoryExported || a.HasStart || a.HasInitialize || a.ImportsState {
+	if !a.WritesTables || !a.UsesSegments || !a.DropsSegments || a.GrowsMemory || !a.PassiveData || !a.MemoryExported || a.HasStart || a.HasInitialize || a.ImportsState {
 		t.Errorf("%+v", a.Facts)
 	}
 	if got := a.Functions["two"].String(); got != "(i32) -> (i32, i32)" {
@@ -286,5 +286,32 @@ func TestMemoryUse(t *testing.T) {
 	guest := goGuest(t)
 	if got := allocated(guest); got > 5*uint64(len(guest)) {
 		t.Errorf("a Go guest of %d bytes: %d bytes allocated", len(guest), got)
+	}
+}
+
+// TestHostGrowsMemory: the host can grow a memory that the guest can, as far as the guest can; others get no such export.
+func TestHostGrowsMemory(t *testing.T) {
+	grows := fn{name: "grow", params: i32t, results: i32t, code: cat(0x20, 0, 0x40, 0)}
+	size := fn{name: "size", results: i32t, code: cat(0x3f, 0)}
+	g := instantiate(t, newRuntime(t), mustAdmit(t, (&builder{memory: cat(1, 1, 4), funcs: []fn{grows, size}}).bytes(), admit.Options{}).Wasm)
+	for _, x := range []struct {
+		by   uint64
+		want string
+	}{{2, "[1]"}, {2, "[4294967295]"}, {1, "[3]"}} {
+		if got := outcome(g, admit.GrowExport, x.by); got != x.want {
+			t.Errorf("growing by %d: %s, not %s", x.by, got, x.want)
+		}
+	}
+	if got := outcome(g, "size"); got != "[4]" {
+		t.Errorf("the guest sees %s pages", got)
+	}
+	fixed := instantiate(t, newRuntime(t), mustAdmit(t, (&builder{memory: cat(1, 1, 4), funcs: []fn{size}}).bytes(), admit.Options{}).Wasm)
+	if got := outcome(fixed, admit.GrowExport, 1); got != missing {
+		t.Errorf("a memory that never grows: %s", got)
+	}
+	for _, name := range admit.InjectedGlobals() {
+		if fixed.ExportedGlobal(name) == nil {
+			t.Errorf("there is no global %s", name)
+		}
 	}
 }

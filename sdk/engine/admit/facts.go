@@ -119,6 +119,7 @@ type Facts struct {
 	// What keeps an instance from being set back to a snapshot of its memory and globals.
 	WritesTables  bool // table.set, grow, fill, copy or init
 	UsesSegments  bool // memory.init, table.init, data.drop or elem.drop
+	DropsSegments bool // data.drop or elem.drop
 	GrowsMemory   bool // contains memory.grow
 	ImportsState  bool // imports a memory, a table or a mutable global
 	PassiveData   bool // has passive data segments
@@ -137,7 +138,7 @@ func (m *module) facts(o *Options) Facts {
 	f := Facts{
 		Start: m.start >= 0, Functions: map[string]FuncType{}, Types: m.ownTypes, FunctionCount: len(m.funcs),
 		DataSegments: m.dataSegments, DataBytes: m.dataBytes, PassiveData: m.passiveData,
-		WritesTables: m.uses.tableWrites, UsesSegments: m.uses.segments, GrowsMemory: m.uses.memoryGrow,
+		WritesTables: m.uses.tableWrites, UsesSegments: m.uses.segments, DropsSegments: m.uses.drops, GrowsMemory: m.uses.memoryGrow,
 		Memory: m.memoryFacts(), Imports: m.importFacts(),
 	}
 	for _, i := range m.imports {

@@ -149,13 +149,25 @@ func (w *writer) addedTypes() []byte {
 	return b
 }
 
-func (w *writer) injectedFuncs() int { return 2 + len(w.helpers) }
+func (w *writer) injectedFuncs() int {
+	n := 2 + len(w.helpers)
+	if w.m.growable() {
+		n++
+	}
+	return n
+}
+
+// funcGrow is the last of the injected functions.
+func (w *writer) funcGrow() uint32 { return w.funcCharge + 1 + uint32(len(w.helpers)) }
 
 func (w *writer) addedFunctions() []byte {
 	b := putU32(nil, w.typeIndex(nil, nil))
 	b = putU32(b, w.typeIndex([]byte{byte(I32)}, []byte{byte(I32)}))
 	for _, h := range w.helpers {
 		b = putU32(b, w.typeIndex(h.params(), nil))
+	}
+	if w.m.growable() {
+		b = putU32(b, w.typeIndex([]byte{byte(I32)}, []byte{byte(I32)}))
 	}
 	return b
 }
@@ -190,6 +202,9 @@ func (w *writer) addedExports() (b []byte, n int) {
 	add(GlobalSlice, ExternGlobal, w.globalSlice)
 	if w.m.start >= 0 {
 		add(StartExport, ExternFunc, uint32(w.m.start))
+	}
+	if w.m.growable() {
+		add(GrowExport, ExternFunc, w.funcGrow())
 	}
 	if w.o.ExportGlobals {
 		for _, g := range w.m.mutableGlobals() {
@@ -236,6 +251,9 @@ func (w *writer) codeSection() ([]byte, error) {
 	add(w.chargeBody())
 	for _, h := range w.helpers {
 		add(w.helperBody(h))
+	}
+	if w.m.growable() {
+		add((&asm{[]byte{0}}).get(0).op(opMemoryGrow, 0).end().b)
 	}
 	// Types must be complete before the type section is written.
 	w.addedFunctions()
