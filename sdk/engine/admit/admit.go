@@ -62,6 +62,10 @@ const (
 	GlobalSlice  = Prefix + "slice"  // units until the next safepoint
 	StartExport  = Prefix + "start"  // the module's start function, if Admitted.Start: call it once, first
 	GrowExport   = Prefix + "grow"   // (i32) -> (i32): memory.grow, if Facts.GrowsMemory and the memory is not imported
+
+	// TableGrow is a table of one function, (i32) -> (i32), which the host puts there: where Options.RouteGrow, it is
+	// called in the place of every memory.grow of the module's own.
+	TableGrow = Prefix + "grower"
 )
 
 // InjectedGlobals names the globals of the pass, all of them: they are part of an instance's state like the module's own.
@@ -98,6 +102,7 @@ type Options struct {
 	StackUnits int // initial value of GlobalStack; a unit is about one byte of an engine's frame
 
 	ExportGlobals bool // export every mutable global as well, for snapshots: Admitted.MutableGlobals
+	RouteGrow     bool // memory.grow goes by TableGrow, for engines that do not ask the host before a memory grows
 }
 
 // The defaults.

@@ -14,7 +14,7 @@ func helperOf(key uint32) helper { return helper{op: key >> 24, seg: key & (1<<2
 func (w *writer) helper(h helper) uint32 {
 	i, ok := w.helperIndex[h]
 	if !ok {
-		i = w.funcCharge + 1 + uint32(len(w.helpers))
+		i = uint32(len(w.m.funcs) + w.fixedFuncs() + len(w.helpers))
 		w.helperIndex[h] = i
 		w.helpers = append(w.helpers, h)
 	}

@@ -55,7 +55,7 @@ func (w *writer) function(body span) {
 		a.op(w.m.b[pos:e.from]...)
 		pos = e.from
 		w.edit(a, e)
-		if e.kind == editReturn || e.kind == editBulk {
+		if e.kind == editReturn || e.kind == editBulk || e.kind == editGrow {
 			pos = e.to
 		}
 	}
@@ -79,6 +79,8 @@ func (w *writer) edit(a *asm, e edit) {
 		w.bulk(a, e)
 	case editYield:
 		a.call(w.funcYield)
+	case editGrow:
+		w.grow(a)
 	}
 }
 
@@ -190,5 +192,22 @@ func (w *writer) yieldBody() []byte {
 	a.gget(w.globalStop).ifVoid()
 	a.i32(ReasonStop).gset(w.globalReason).unreachable()
 	a.end()
+	return a.end().b
+}
+
+// grow writes memory.grow, or what stands for it.
+func (w *writer) grow(a *asm) {
+	if w.o.RouteGrow {
+		a.call(w.funcRoute)
+	} else {
+		a.op(opMemoryGrow, 0)
+	}
+}
+
+// routeBody asks the host for more memory.
+func (w *writer) routeBody() []byte {
+	a := &asm{[]byte{0}}
+	a.get(0).i32(0).u32(opCallInd, w.typeIndex(i32, i32))
+	a.b = putU32(a.b, uint32(len(w.m.tables)))
 	return a.end().b
 }

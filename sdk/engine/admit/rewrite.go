@@ -15,7 +15,7 @@ type writer struct {
 	// Indices of what is injected. They follow the module's own.
 	globalStop, globalReason, globalStack, globalSlice uint32
 
-	funcYield, funcCharge uint32
+	funcYield, funcCharge, funcRoute uint32 // funcRoute only with RouteGrow
 
 	credit, length uint32 // locals added to the function being written
 
@@ -33,7 +33,7 @@ func rewrite(m *module, o *Options) ([]byte, error) {
 	g := uint32(len(m.globals))
 	w.globalStop, w.globalReason, w.globalStack, w.globalSlice = g, g+1, g+2, g+3
 	f := uint32(len(m.funcs))
-	w.funcYield, w.funcCharge = f, f+1
+	w.funcYield, w.funcCharge, w.funcRoute = f, f+1, f+2
 	code, err := w.codeSection()
 	if err != nil {
 		return nil, err
@@ -58,7 +58,10 @@ func rewrite(m *module, o *Options) ([]byte, error) {
 
 // missing writes the sections that the module does not have but the injected things need, from rank after to before.
 func (w *writer) missing(after, before int, code []byte) {
-	for _, id := range []byte{secType, secFunction, secMemory, secGlobal, secExport, secCode} {
+	for _, id := range []byte{secType, secFunction, secTable, secMemory, secGlobal, secExport, secCode} {
+		if id == secTable && !w.o.RouteGrow {
+			continue
+		}
 		if k := rank(id); k > after && k < before {
 			w.section(section{id: id}, code)
 		}
@@ -149,36 +152,58 @@ func (w *writer) addedTypes() []byte {
 	return b
 }
 
+// injectedFuncs counts the injected functions.
 func (w *writer) injectedFuncs() int {
-	n := 2 + len(w.helpers)
+	n := w.fixedFuncs() + len(w.helpers)
 	if w.m.growable() {
 		n++
 	}
 	return n
 }
 
+// fixedFuncs counts those that stand before the helpers.
+func (w *writer) fixedFuncs() int {
+	if w.o.RouteGrow {
+		return 3
+	}
+	return 2
+}
+
 // funcGrow is the last of the injected functions.
-func (w *writer) funcGrow() uint32 { return w.funcCharge + 1 + uint32(len(w.helpers)) }
+func (w *writer) funcGrow() uint32 { return uint32(len(w.m.funcs) + w.fixedFuncs() + len(w.helpers)) }
+
+// i32 is a list of one type.
+var i32 = []byte{byte(I32)}
 
 func (w *writer) addedFunctions() []byte {
 	b := putU32(nil, w.typeIndex(nil, nil))
-	b = putU32(b, w.typeIndex([]byte{byte(I32)}, []byte{byte(I32)}))
+	b = putU32(b, w.typeIndex(i32, i32))
+	if w.o.RouteGrow {
+		b = putU32(b, w.typeIndex(i32, i32))
+	}
 	for _, h := range w.helpers {
 		b = putU32(b, w.typeIndex(h.params(), nil))
 	}
 	if w.m.growable() {
-		b = putU32(b, w.typeIndex([]byte{byte(I32)}, []byte{byte(I32)}))
+		b = putU32(b, w.typeIndex(i32, i32))
 	}
 	return b
 }
 
-// tables writes the table section with its maxima clamped.
+// tables writes the table section with its maxima clamped, and the host's table last.
 func (w *writer) tables() []byte {
 	own := w.m.tables[w.m.importedTables:]
-	b := putU32(nil, uint32(len(own)))
+	n := len(own)
+	if w.o.RouteGrow {
+		n++
+	}
+	b := putU32(nil, uint32(n))
 	for _, t := range own {
 		b = append(b, byte(t.elem), 1)
 		b = putU32(putU32(b, t.lim.min), t.lim.max)
+	}
+	if w.o.RouteGrow {
+		b = append(b, byte(FuncRef), 1, 1, 1)
 	}
 	return b
 }
@@ -200,6 +225,9 @@ func (w *writer) addedExports() (b []byte, n int) {
 	add(GlobalReason, ExternGlobal, w.globalReason)
 	add(GlobalStack, ExternGlobal, w.globalStack)
 	add(GlobalSlice, ExternGlobal, w.globalSlice)
+	if w.o.RouteGrow {
+		add(TableGrow, ExternTable, uint32(len(w.m.tables)))
+	}
 	if w.m.start >= 0 {
 		add(StartExport, ExternFunc, uint32(w.m.start))
 	}
@@ -249,11 +277,16 @@ func (w *writer) codeSection() ([]byte, error) {
 	}
 	add(w.yieldBody())
 	add(w.chargeBody())
+	if w.o.RouteGrow {
+		add(w.routeBody())
+	}
 	for _, h := range w.helpers {
 		add(w.helperBody(h))
 	}
 	if w.m.growable() {
-		add((&asm{[]byte{0}}).get(0).op(opMemoryGrow, 0).end().b)
+		a := (&asm{[]byte{0}}).get(0)
+		w.grow(a)
+		add(a.end().b)
 	}
 	// Types must be complete before the type section is written.
 	w.addedFunctions()

@@ -12,6 +12,7 @@ const (
 	editReturn                 // replace return by a branch to the block around the body
 	editBulk                   // replace a bulk memory operation
 	editYield                  // a safepoint in the middle of very long code
+	editGrow                   // replace memory.grow by a call that leads to the host
 )
 
 // edit is a change to a body. A body's edits are in the order of its code.
@@ -233,6 +234,9 @@ func (s *scanner) instruction() error {
 	case immMemIndex:
 		s.memoryIndex()
 		s.m.uses.memoryGrow = s.m.uses.memoryGrow || op == opMemoryGrow
+		if op == opMemoryGrow && s.o.RouteGrow {
+			s.edits = append(s.edits, edit{kind: editGrow, from: int32(from), to: int32(r.pos)})
+		}
 	case immRefType:
 		r.refType()
 	case immRefFunc:
