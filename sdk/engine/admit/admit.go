@@ -32,7 +32,11 @@
 // most loops in C (up to 40 % for a loop of three instructions in an unlucky place), 15 % where nearly all is small
 // recursive calls, 40 % for a recursive Fibonacci function, 0 to 12 % for Go, 25 % for its tightest loops.
 //
-// The same counting could meter fuel: it is deterministic, and all of it goes through writer.take and writer.loop.
+// The same counting meters fuel: a unit of work is a unit of fuel. What a slice has left and what GlobalFuel has left are
+// together what the guest has left; a safepoint moves fuel from one to the other, and traps where there is none. The
+// count depends on nothing but the rewritten code and the way a call takes through it. So the same call uses the same
+// fuel on every engine and every machine, and a limit ends it at the same place, as long as what comes from outside (state,
+// clock, random, results of calls) is the same. Metering takes no instruction that safepoints do not take anyway.
 //
 // The package is pure: it imports the standard library and sdk/status, and everybody may import it. It runs on hostile
 // input; no input makes it panic or allocate more than a small multiple of its size.
@@ -54,12 +58,13 @@ const Version = 2
 // Prefix begins every name that this pass exports; modules that use it themselves are refused.
 const Prefix = "essa$"
 
-// Exports that the pass adds. All globals are mutable i32.
+// Exports that the pass adds. All globals are mutable, and i32 but for GlobalFuel, which is i64.
 const (
 	GlobalStop   = Prefix + "stop"   // the host sets it to anything but 0 to end the guest at its next safepoint
 	GlobalReason = Prefix + "reason" // why the pass's own code trapped: one of the Reason constants
 	GlobalStack  = Prefix + "stack"  // stack units left; the host sets the limit before it enters the guest
 	GlobalSlice  = Prefix + "slice"  // units until the next safepoint
+	GlobalFuel   = Prefix + "fuel"   // units that the slices to come are taken from; see Fuel and Used
 	StartExport  = Prefix + "start"  // the module's start function, if Admitted.Start: call it once, first
 	GrowExport   = Prefix + "grow"   // (i32) -> (i32): memory.grow, if Facts.GrowsMemory and the memory is not imported
 
@@ -76,6 +81,7 @@ const (
 	ReasonNone  = 0 // the pass did not trap
 	ReasonStop  = 1 // GlobalStop was set
 	ReasonStack = 2 // GlobalStack would have fallen below zero
+	ReasonFuel  = 3 // the fuel was used up
 )
 
 // Options bound what is let through. The zero value of a field means its default, which is the constant of that name.

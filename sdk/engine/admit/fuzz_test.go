@@ -61,12 +61,18 @@ func FuzzPrograms(f *testing.F) {
 		}
 		plain := instantiate(t, rt, wasm)
 		admitted := instantiate(t, rt, mustAdmit(t, wasm, admit.Options{SliceUnits: 1 + int(seed%200)}).Wasm)
+		interpreted := instantiate(t, newInterpreter(t), mustAdmit(t, wasm, admit.Options{}).Wasm)
 		trapped := false
 		for _, f := range m.funcs {
 			for arg := range uint64(4) {
 				setGlobal(t, plain, "budget", 500)
 				setGlobal(t, admitted, "budget", 500)
+				setGlobal(t, interpreted, "budget", 500)
 				trapped = sameCall(t, plain, admitted, f.name, arg*7, arg)[0] != '[' || trapped
+				outcome(interpreted, f.name, arg*7, arg)
+				if a, b := fuelUsed(admitted), fuelUsed(interpreted); a != b {
+					t.Fatalf("%s(%d): %d units of fuel compiled and with small slices, %d interpreted", f.name, arg, a, b)
+				}
 			}
 		}
 		if left := admitted.ExportedGlobal(admit.GlobalStack).Get(); !trapped && left != admit.StackUnits {

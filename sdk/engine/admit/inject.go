@@ -184,10 +184,17 @@ func (w *writer) enterFrame(a *asm, frame int32) {
 	}
 }
 
-// yieldBody is the slow path of every check: leave compiled code once, then see whether the host wants the guest to end.
+// yieldBody is the slow path of every check: fill the slice from the fuel, leave compiled code once, then see whether the
+// host wants the guest to end.
 func (w *writer) yieldBody() []byte {
-	a := &asm{[]byte{0}}
-	a.i32(int32(w.o.SliceUnits)).gset(w.globalSlice)
+	const left, next = 0, 1
+	a := &asm{[]byte{1, 2, byte(I64)}}
+	// The slice may be overdrawn: then that is paid first. It may also have something left.
+	a.gget(w.globalFuel).gget(w.globalSlice).op(opI64ExtendS, opI64Add).tee(left)
+	a.i64(0).op(opI64LtS).ifVoid().i32(ReasonFuel).gset(w.globalReason).unreachable().end()
+	slice := int64(w.o.SliceUnits)
+	a.get(left).i64(slice).get(left).i64(slice).op(opI64LtS, opSelect).tee(next).op(opI32WrapI64).gset(w.globalSlice)
+	a.get(left).get(next).op(opI64Sub).gset(w.globalFuel)
 	a.i32(0).op(opMemoryGrow, 0, opDrop)
 	a.gget(w.globalStop).ifVoid()
 	a.i32(ReasonStop).gset(w.globalReason).unreachable()

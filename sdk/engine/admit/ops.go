@@ -15,6 +15,7 @@ const (
 	opCall        = 0x10
 	opCallInd     = 0x11
 	opDrop        = 0x1a
+	opSelect      = 0x1b
 	opLocalGet    = 0x20
 	opLocalSet    = 0x21
 	opLocalTee    = 0x22
@@ -32,12 +33,16 @@ const (
 	opI32GtU      = 0x4b
 	opI32LeU      = 0x4d
 	opI32GeS      = 0x4e
+	opI64LtS      = 0x53
 	opI64GtU      = 0x56
 	opI32Add      = 0x6a
 	opI32Sub      = 0x6b
 	opI32ShrU     = 0x76
 	opI64Add      = 0x7c
+	opI64Sub      = 0x7d
 	opI64Shl      = 0x86
+	opI32WrapI64  = 0xa7
+	opI64ExtendS  = 0xac
 	opI64ExtendU  = 0xad
 	opRefNull     = 0xd0
 	opRefFunc     = 0xd2

@@ -13,7 +13,7 @@ type writer struct {
 	scr scanner
 
 	// Indices of what is injected. They follow the module's own.
-	globalStop, globalReason, globalStack, globalSlice uint32
+	globalStop, globalReason, globalStack, globalSlice, globalFuel uint32
 
 	funcYield, funcCharge, funcRoute uint32 // funcRoute only with RouteGrow
 
@@ -31,7 +31,7 @@ func rewrite(m *module, o *Options) ([]byte, error) {
 	w := &writer{m: m, o: o, helperIndex: map[helper]uint32{}}
 	w.scr = scanner{m: m, o: o}
 	g := uint32(len(m.globals))
-	w.globalStop, w.globalReason, w.globalStack, w.globalSlice = g, g+1, g+2, g+3
+	w.globalStop, w.globalReason, w.globalStack, w.globalSlice, w.globalFuel = g, g+1, g+2, g+3, g+4
 	f := uint32(len(m.funcs))
 	w.funcYield, w.funcCharge, w.funcRoute = f, f+1, f+2
 	code, err := w.codeSection()
@@ -99,7 +99,7 @@ func (w *writer) section(s section, code []byte) {
 		}
 		head = []byte{1, 1, 0, 0} // one memory of no pages at all, for memory.grow
 	case secGlobal:
-		head = putU32(nil, uint32(len(w.m.globals)-w.m.importedGlobals+4))
+		head = putU32(nil, uint32(len(w.m.globals)-w.m.importedGlobals+5))
 		kept = w.m.globalEntries
 		tail = w.addedGlobals()
 	case secExport:
@@ -213,6 +213,8 @@ func (w *writer) addedGlobals() []byte {
 	for _, initial := range []int{0, ReasonNone, w.o.StackUnits, w.o.SliceUnits} {
 		a.op(byte(I32), 1).i32(int32(initial)).end()
 	}
+	_, fuel := Slice(0, w.o.SliceUnits)
+	a.op(byte(I64), 1).i64(fuel).end()
 	return a.b
 }
 
@@ -225,6 +227,7 @@ func (w *writer) addedExports() (b []byte, n int) {
 	add(GlobalReason, ExternGlobal, w.globalReason)
 	add(GlobalStack, ExternGlobal, w.globalStack)
 	add(GlobalSlice, ExternGlobal, w.globalSlice)
+	add(GlobalFuel, ExternGlobal, w.globalFuel)
 	if w.o.RouteGrow {
 		add(TableGrow, ExternTable, uint32(len(w.m.tables)))
 	}

@@ -1,0 +1,21 @@
+package admit
+
+// NoFuelLimit is the fuel that a guest begins with: more than it can use.
+const NoFuelLimit = 1 << 62
+
+// Slice returns what the host sets GlobalSlice and GlobalFuel to before it enters a guest that may use so much fuel, of a
+// module that was admitted with slices of so many units (0: the default). A limit of 0 is none.
+func Slice(limit int64, sliceUnits int) (slice int32, fuel int64) {
+	if sliceUnits == 0 {
+		sliceUnits = SliceUnits
+	}
+	if limit <= 0 || limit > NoFuelLimit {
+		limit = NoFuelLimit
+	}
+	slice = int32(min(limit, int64(sliceUnits)))
+	return slice, limit - int64(slice)
+}
+
+// Left returns the fuel that a guest has left by the values of both globals. It is negative where the guest was ended
+// because it had used up its fuel, by what it had overdrawn.
+func Left(slice int32, fuel int64) int64 { return fuel + int64(slice) }
