@@ -204,6 +204,7 @@ type ExecutorLimits struct {
 	Log       ByteSize `key:"log" default:"16MiB" check:"min=1KiB" live:"true" doc:"Output of a call; that of a run is not limited."`
 	LogLine   ByteSize `key:"log_line" default:"8KiB" check:"min=64,max=1MiB" live:"true" doc:"One line of output; a longer one is passed on in pieces."`
 	Handles   int      `key:"handles" default:"65536" check:"min=1,max=16777216" live:"true" doc:"Results a call has open at once."`
+	Fuel      int64    `key:"fuel" default:"0" check:"min=0" live:"true" doc:"Work of a call and of the calls it waits for, in units of about an instruction of the guest; 0 means no limit. The same call uses the same fuel on every engine and machine."`
 	Stack     int64    `key:"stack" default:"0" check:"min=0" live:"true" doc:"Depth of the guest's stack, in units of about a byte of its frames; 0 means the engine's default, 16777216."`
 }
 

@@ -203,6 +203,21 @@ func (i *instance) SetGlobal(name string, v int32) {
 	}
 }
 
+// Global64 implements runtime.Instance.
+func (i *instance) Global64(name string) int64 {
+	if g := i.mod.ExportedGlobal(name); g != nil {
+		return int64(g.Get())
+	}
+	return 0
+}
+
+// SetGlobal64 implements runtime.Instance.
+func (i *instance) SetGlobal64(name string, v int64) {
+	if g, ok := i.mod.ExportedGlobal(name).(api.MutableGlobal); ok {
+		g.Set(uint64(v))
+	}
+}
+
 // Close implements runtime.Instance.
 func (i *instance) Close() { _ = i.mod.Close(context.Background()) }
 

@@ -171,6 +171,10 @@ type Limits struct {
 	LogLine   int64 // bytes of one line, beyond which it is cut
 	Handles   int   // open result handles
 	Stack     int64 // frames, weighted by their locals
+	// Fuel is the work that the guest may do, in units of about an instruction; initialisation does not count, nor what
+	// imports do. A nested call may use what its caller has left, and what it used is the caller's as well from when the
+	// caller waits for it. The default is no limit.
+	Fuel int64
 }
 
 // Result is how an invocation ended without an error.
@@ -191,6 +195,7 @@ type Stats struct {
 	HostCalls int64
 	Memory    uint64 // bytes at the end
 	Nested    int    // calls it made that ran in this engine
+	Fuel      int64  // used, that of nested calls included: the same for the same call on every engine
 	Instance  Start
 }
 

@@ -106,7 +106,7 @@ func fullResult() *engine.Result {
 	return &engine.Result{
 		Value: []byte("v"), HasValue: true, ExitCode: 1<<32 - 1, Frontier: 1<<64 - 1,
 		Writes: []engine.KeyVersion{{Key: "a", Version: 1}, {Key: "", Version: 2}},
-		Stats:  engine.Stats{Queued: 1, Guest: time.Hour, HostCalls: 3, Memory: 4, Nested: 5, Instance: engine.Kept},
+		Stats:  engine.Stats{Queued: 1, Guest: time.Hour, HostCalls: 3, Memory: 4, Nested: 5, Instance: engine.Kept, Fuel: 7},
 	}
 }
 

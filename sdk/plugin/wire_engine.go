@@ -184,7 +184,7 @@ func parseInvoke(b []byte, known *names) (c *engine.Call, timeout time.Time, err
 func appendLimits(b []byte, l *engine.Limits) []byte {
 	for i, v := range [...]int64{
 		l.Memory, int64(l.WallTime), int64(l.CallDepth), l.HostCalls, l.Args, l.Result, l.Log, l.LogLine,
-		int64(l.Handles), l.Stack,
+		int64(l.Handles), l.Stack, l.Fuel,
 	} {
 		b = putInt(b, uint64(i+1), v)
 	}
@@ -215,6 +215,8 @@ func parseLimits(b []byte, l *engine.Limits) error {
 			l.Handles = int(v)
 		case 10:
 			l.Stack = v
+		case 11:
+			l.Fuel = v
 		}
 	}
 	return f.err
@@ -253,6 +255,7 @@ func appendResult(b []byte, r *engine.Result) []byte {
 		b, start = openMessage(b, 5)
 		b = putInt(putInt(putInt(b, 1, int64(s.Queued)), 2, int64(s.Guest)), 3, s.HostCalls)
 		b = putUint(putInt(putUint(b, 4, s.Memory), 5, int64(s.Nested)), 6, uint64(s.Instance))
+		b = putInt(b, 7, s.Fuel)
 		b = closeMessage(b, start, 0)
 	}
 	return putTail(b, 15, len(r.Value))
@@ -296,6 +299,8 @@ func parseStats(b []byte, s *engine.Stats) error {
 			s.Nested = int(f.int())
 		case 6:
 			s.Instance = engine.Start(f.n)
+		case 7:
+			s.Fuel = f.int()
 		}
 	}
 	return f.err

@@ -26,7 +26,7 @@ func fullCall() *engine.Call {
 	return &engine.Call{
 		ID: hlc.ID{1, 2}, Root: hlc.ID{3}, Module: "abc", Scope: "shop", Run: true, Function: "total",
 		Args: []byte("arguments"), Argv: []string{"a", "", "c"}, Env: []string{"K=V"}, Stdin: true, Deadline: when, Depth: 7,
-		Limits: engine.Limits{Memory: 1, WallTime: -1, CallDepth: 3, HostCalls: 4, Args: 5, Result: 6, Log: 7, LogLine: 8, Handles: 9, Stack: math.MinInt64},
+		Limits: engine.Limits{Memory: 1, WallTime: -1, CallDepth: 3, HostCalls: 4, Args: 5, Result: 6, Log: 7, LogLine: 8, Handles: 9, Stack: math.MinInt64, Fuel: 11},
 		Fresh:  []engine.KeyVersion{{Key: "k", Version: math.MaxUint64}, {}}, Isolation: engine.Reused, WarmUp: "warm",
 	}
 }
@@ -45,7 +45,7 @@ func TestWireIsProtobuf(t *testing.T) {
 	pinvoke := &pluginv1.Invoke{
 		Id: id[:], Root: root[:], Module: "abc", Scope: "shop", Run: true, Function: "total", Argv: []string{"a", "", "c"},
 		Env: []string{"K=V"}, Stdin: true, Deadline: when.UnixNano(), Depth: 7, Timeout: when.Add(1).UnixNano(), Args: c.Args,
-		Limits: &pluginv1.CallLimits{Memory: 1, WallTime: -1, CallDepth: 3, HostCalls: 4, Args: 5, Result: 6, Log: 7, LogLine: 8, Handles: 9, Stack: math.MinInt64},
+		Limits: &pluginv1.CallLimits{Memory: 1, WallTime: -1, CallDepth: 3, HostCalls: 4, Args: 5, Result: 6, Log: 7, LogLine: 8, Handles: 9, Stack: math.MinInt64, Fuel: 11},
 		Fresh:  []*pluginv1.KeyVersion{{Key: []byte("k"), Version: math.MaxUint64}, {}}, Isolation: 2, WarmUp: "warm",
 	}
 	nested, start := openMessage(appendOrigin(nil, 1, o), 15)
@@ -85,7 +85,7 @@ func TestWireIsProtobuf(t *testing.T) {
 		{pair(appendResult(nil, r), r.Value), &pluginv1.Result{
 			HasValue: true, ExitCode: r.ExitCode, Frontier: r.Frontier, Value: r.Value,
 			Writes: []*pluginv1.KeyVersion{{Key: []byte("a"), Version: 1}, {Version: 2}},
-			Stats:  &pluginv1.CallStats{Queued: 1, Guest: int64(time.Hour), HostCalls: 3, Memory: 4, Nested: 5, Instance: 2},
+			Stats:  &pluginv1.CallStats{Queued: 1, Guest: int64(time.Hour), HostCalls: 3, Memory: 4, Nested: 5, Instance: 2, Fuel: 7},
 		}, read(parseResult), r},
 		{pair(appendValue(nil, value), value.Data), &pluginv1.Value{Data: value.Data, Version: 9, Lease: int64(time.Second)}, read(parseValue), value},
 		{appendUpdate(appendUpdate(nil, &update), &engine.CacheUpdate{Key: []byte{}, Drop: true}), &pluginv1.Update{Updates: []*pluginv1.CacheUpdate{

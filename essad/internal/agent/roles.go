@@ -88,7 +88,7 @@ func limits(l config.ExecutorLimits) engine.Limits {
 	return engine.Limits{
 		Memory: int64(l.Memory), WallTime: l.WallTime.Std(), CallDepth: l.CallDepth, HostCalls: l.HostCalls,
 		Args: int64(l.Args), Result: int64(l.Result), Log: int64(l.Log), LogLine: int64(l.LogLine),
-		Handles: l.Handles, Stack: l.Stack,
+		Handles: l.Handles, Stack: l.Stack, Fuel: l.Fuel,
 	}
 }
 

@@ -113,9 +113,9 @@ func (a *app) call(ctx context.Context, c *client.Client, deployment, function s
 	}
 	if f.stats && a.output == "text" {
 		st := res.Stats
-		fmt.Fprintf(a.err, "executor %s, engine %s, queued %v, ran %v, %d host calls, %d nested calls, %d KiB of memory\n",
+		fmt.Fprintf(a.err, "executor %s, engine %s, queued %v, ran %v, %d units of fuel, %d host calls, %d nested calls, %d KiB of memory\n",
 			st.GetExecutor(), st.GetEngine(), time.Duration(st.GetQueuedNano()), time.Duration(st.GetGuestNano()),
-			st.GetHostCalls(), st.GetNested(), st.GetMemory()>>10)
+			st.GetFuel(), st.GetHostCalls(), st.GetNested(), st.GetMemory()>>10)
 	}
 	return a.printValue(res.Value, decode, map[string]any{"has_value": res.HasValue, "stats": res.Stats})
 }

@@ -29,7 +29,7 @@ func (s *sizeFlag) Set(text string) error {
 type limitFlags struct {
 	memory, result, log sizeFlag
 	wall                time.Duration
-	hostCalls           int64
+	hostCalls, fuel     int64
 	depth               int32
 }
 
@@ -39,6 +39,7 @@ func (l *limitFlags) add(f *pflag.FlagSet) {
 	f.Var(&l.result, "max-result", "limit: size of a result")
 	f.Var(&l.log, "max-log", "limit: output of one call")
 	f.Int64Var(&l.hostCalls, "host-calls", 0, "limit: host calls of one call")
+	f.Int64Var(&l.fuel, "fuel", 0, "limit: work of one call and what it calls, in units of about an instruction")
 	f.Int32Var(&l.depth, "call-depth", 0, "limit: depth of nested calls")
 }
 
@@ -49,6 +50,6 @@ func (l *limitFlags) limits() *client.Limits {
 	}
 	return &client.Limits{
 		Memory: int64(l.memory), WallTimeNano: int64(l.wall), Result: int64(l.result), Log: int64(l.log),
-		HostCalls: l.hostCalls, CallDepth: l.depth,
+		HostCalls: l.hostCalls, CallDepth: l.depth, Fuel: l.fuel,
 	}
 }

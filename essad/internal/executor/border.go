@@ -71,6 +71,7 @@ func resultOf(s transport.Sample) (*engine.Result, error) {
 		return nil, status.Errorf(status.Internal, "executor: the reply to a nested call has no Outcome: %v", err)
 	}
 	res := &engine.Result{Value: s.Payload, HasValue: out.HasValue, ExitCode: out.ExitCode, Frontier: out.Frontier}
+	res.Stats.Fuel = out.Fuel
 	for _, kv := range out.Writes {
 		res.Writes = append(res.Writes, engine.KeyVersion{Key: string(kv.Key), Version: kv.Version})
 	}
@@ -80,7 +81,7 @@ func resultOf(s transport.Sample) (*engine.Result, error) {
 func limitsOf(l engine.Limits) *essav1.Limits {
 	return &essav1.Limits{
 		Memory: l.Memory, WallTimeNano: int64(l.WallTime), CallDepth: int32(l.CallDepth), HostCalls: l.HostCalls,
-		Args: l.Args, Result: l.Result, Log: l.Log, LogLine: l.LogLine, Handles: int32(l.Handles), Stack: l.Stack,
+		Args: l.Args, Result: l.Result, Log: l.Log, LogLine: l.LogLine, Handles: int32(l.Handles), Stack: l.Stack, Fuel: l.Fuel,
 	}
 }
 

@@ -148,6 +148,7 @@ func (r *Role) limitsFor(l *essav1.Limits) engine.Limits {
 	set(&d.LogLine, l.LogLine)
 	set(&d.Handles, int(l.Handles))
 	set(&d.Stack, l.Stack)
+	set(&d.Fuel, l.Fuel)
 	return d
 }
 
@@ -161,7 +162,7 @@ func set[T comparable](to *T, v T) {
 func (r *Role) outcome(inv *essav1.Invocation, f *inFlight, res *engine.Result) *essav1.Outcome {
 	o := &essav1.Outcome{
 		HasValue: res.HasValue, ExitCode: res.ExitCode, Frontier: res.Frontier,
-		OutputChunks: f.root.output.count(), Executor: r.opts.ID,
+		OutputChunks: f.root.output.count(), Executor: r.opts.ID, Fuel: res.Stats.Fuel,
 	}
 	for _, kv := range res.Writes {
 		o.Writes = append(o.Writes, &essav1.KeyVersion{Key: []byte(kv.Key), Version: kv.Version})
@@ -170,6 +171,7 @@ func (r *Role) outcome(inv *essav1.Invocation, f *inFlight, res *engine.Result) 
 		o.Stats = &essav1.Stats{
 			QueuedNano: int64(res.Stats.Queued), GuestNano: int64(res.Stats.Guest), HostCalls: res.Stats.HostCalls,
 			Memory: res.Stats.Memory, Nested: int32(res.Stats.Nested), Executor: r.opts.ID, Engine: f.engine.Name,
+			Fuel: res.Stats.Fuel,
 		}
 	}
 	return o

@@ -53,7 +53,7 @@ import (
 
 // Version changes whenever the same module and options would be rewritten in another way. Whoever keeps what was made
 // from a rewritten module under the name of the original keeps this beside it.
-const Version = 2
+const Version = 3
 
 // Prefix begins every name that this pass exports; modules that use it themselves are refused.
 const Prefix = "essa$"
@@ -74,7 +74,7 @@ const (
 )
 
 // InjectedGlobals names the globals of the pass, all of them: they are part of an instance's state like the module's own.
-func InjectedGlobals() []string { return []string{GlobalStop, GlobalReason, GlobalStack, GlobalSlice} }
+func InjectedGlobals() []string { return []string{GlobalStop, GlobalReason, GlobalStack, GlobalSlice, GlobalFuel} }
 
 // Values of GlobalReason.
 const (

@@ -29,6 +29,7 @@ func testLimits(t *testing.T, open Open) {
 	t.Run("deadline", func(t *testing.T) { testDeadline(t, x) })
 	t.Run("cancel", func(t *testing.T) { testCancel(t, x) })
 	t.Run("modules", func(t *testing.T) { testHostileModules(t, x) })
+	t.Run("fuel", func(t *testing.T) { testFuel(t, open) })
 	t.Run("queue", func(t *testing.T) { testQueue(t, open) })
 	t.Run("close", func(t *testing.T) { testClose(t, open) })
 }

@@ -43,6 +43,10 @@ type Instance interface {
 	// runs, by another goroutine; the guest sees it at its next safepoint.
 	Global(name string) int32
 	SetGlobal(name string, v int32)
+	// Global64 and SetGlobal64 are the same for an exported mutable global of type i64. They are called between calls of the
+	// guest and by imports, never beside a running guest.
+	Global64(name string) int64
+	SetGlobal64(name string, v int64)
 	// Close frees the instance. Nothing is called after it.
 	Close()
 }

@@ -30,6 +30,8 @@ type Guest struct {
 	abi       abi.State
 	wasi      wasi.State
 	hostCalls int64
+	entered   int64 // fuel that the guest was entered with
+	paid      int64 // fuel of nested calls that was taken from it
 	logged    int64
 	newest    uint64 // newest timestamp it has read
 	importErr error
@@ -45,7 +47,7 @@ type Guest struct {
 
 	ended atomic.Bool // cause is set
 
-	mu    sync.Mutex // guards what follows, and stats.Nested
+	mu    sync.Mutex // guards what follows, and stats.Nested and stats.Fuel
 	cause error      // why it is to end
 	armed Instance
 	ctx   context.Context // made when first needed
@@ -198,6 +200,7 @@ func (g *Guest) run(w *worker) (*engine.Result, error) {
 	defer g.rt.watch.remove(g)
 
 	exit, err := g.execute()
+	g.readMeter()
 	g.closeInstance()
 	if flushErr := g.flush(); err == nil {
 		err = flushErr
@@ -250,7 +253,11 @@ func (g *Guest) execute() (exit uint32, err error) {
 	if cause != nil {
 		return 0, cause
 	}
-	for _, step := range g.mod.steps(g.call) {
+	steps := g.mod.steps(g.call)
+	for i, step := range steps {
+		if i == 0 || i == len(steps)-1 {
+			g.meter()
+		}
 		var params []uint64
 		if step.withArgs {
 			params = []uint64{uint64(len(g.call.Args))}
@@ -283,6 +290,8 @@ func (g *Guest) verdict(s step, err error) (uint32, error) {
 		return 0, status.Errorf(status.GuestFault, "%s: %w", s.name(), err)
 	case g.inst.Global(admit.GlobalReason) == admit.ReasonStack:
 		return 0, status.LimitError("stack", "%s: the guest's stack overflowed its limit of %d", s.name(), g.lim.Stack)
+	case g.inst.Global(admit.GlobalReason) == admit.ReasonFuel:
+		return 0, g.outOfFuel()
 	case g.denied != nil:
 		return 0, g.denied
 	}

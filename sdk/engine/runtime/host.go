@@ -49,6 +49,7 @@ func (h *host) Start(name string, args []byte) (abi.Future, error) {
 	if c.Run && lim.WallTime == 0 {
 		lim.WallTime = -1 // as long as the run
 	}
+	lim.Fuel = g.nestedFuel()
 	f := &future{parent: g, done: make(chan struct{}), argBytes: len(args), call: &engine.Call{
 		ID: hlc.NewID(), Root: c.Root, Module: c.Module, Scope: c.Scope, Function: name, Args: args, Env: c.Env,
 		Deadline: c.Deadline, Depth: c.Depth + 1, Limits: lim,

@@ -22,7 +22,10 @@ type future struct {
 	cause  error // why it is to end
 	result *engine.Result
 	err    error
+	fuel   int64 // what it used
 	forgot bool
+
+	paid bool // the parent's goroutine has seen to its fuel
 }
 
 type futureState uint8
@@ -92,7 +95,9 @@ func (f *future) run(rt *Runtime, w *worker) (*engine.Result, error) {
 		return f.outside(g, w)
 	}
 	g.reserved.Store(g.need)
-	return g.run(w)
+	res, err := g.run(w)
+	f.fuel = g.stats.Fuel // of a call that failed as well
+	return res, err
 }
 
 // outside has the executor find room elsewhere for a call that there is no memory for here.
@@ -121,6 +126,7 @@ func (f *future) outside(g *Guest, w *worker) (*engine.Result, error) {
 		g.scope.wrote(v.Key, v.Version)
 	}
 	g.scope.passed(res.Frontier)
+	f.fuel = res.Stats.Fuel
 	return res, nil
 }
 
@@ -129,6 +135,7 @@ func (f *future) finish(res *engine.Result, err error) {
 	p := f.parent
 	p.mu.Lock()
 	delete(p.open, f)
+	p.stats.Fuel += f.fuel
 	p.held -= int64(f.argBytes)
 	if res != nil {
 		p.wrote.merge(res)
@@ -169,6 +176,9 @@ func (f *future) Wait() ([]byte, bool, error) {
 		}
 	}
 	if err := p.alive(); err != nil {
+		return nil, false, err
+	}
+	if err := p.payFor(f); err != nil {
 		return nil, false, err
 	}
 	if f.err != nil {

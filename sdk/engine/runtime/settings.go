@@ -103,6 +103,7 @@ func fill(l, d engine.Limits) engine.Limits {
 	def(&l.LogLine, d.LogLine)
 	def(&l.Handles, d.Handles)
 	def(&l.Stack, d.Stack)
+	def(&l.Fuel, d.Fuel)
 	return l
 }
 
@@ -128,7 +129,7 @@ func (rt *Runtime) limitsOf(c *engine.Call) engine.Limits {
 	if l.Stack < 0 || l.Stack > maxStack {
 		l.Stack = maxStack
 	}
-	l.WallTime, l.HostCalls = max(l.WallTime, 0), max(l.HostCalls, 0)
+	l.WallTime, l.HostCalls, l.Fuel = max(l.WallTime, 0), max(l.HostCalls, 0), max(l.Fuel, 0)
 	l.Args, l.Result, l.Log = max(l.Args, 0), max(l.Result, 0), max(l.Log, 0)
 	l.Handles = max(l.Handles, 0)
 	return l

@@ -114,6 +114,7 @@ type Limits struct {
 	LogLine       int64                  `protobuf:"varint,8,opt,name=log_line,json=logLine,proto3" json:"log_line,omitempty"`
 	Handles       int32                  `protobuf:"varint,9,opt,name=handles,proto3" json:"handles,omitempty"`
 	Stack         int64                  `protobuf:"varint,10,opt,name=stack,proto3" json:"stack,omitempty"`
+	Fuel          int64                  `protobuf:"varint,11,opt,name=fuel,proto3" json:"fuel,omitempty"` // work of the guest, in units of about an instruction
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -214,6 +215,13 @@ func (x *Limits) GetHandles() int32 {
 func (x *Limits) GetStack() int64 {
 	if x != nil {
 		return x.Stack
+	}
+	return 0
+}
+
+func (x *Limits) GetFuel() int64 {
+	if x != nil {
+		return x.Fuel
 	}
 	return 0
 }
@@ -470,6 +478,7 @@ type Outcome struct {
 	Stats         *Stats                 `protobuf:"bytes,5,opt,name=stats,proto3" json:"stats,omitempty"`
 	OutputChunks  uint64                 `protobuf:"varint,6,opt,name=output_chunks,json=outputChunks,proto3" json:"output_chunks,omitempty"` // runs only: messages this executor published on essa/run/{id}/out
 	Executor      string                 `protobuf:"bytes,7,opt,name=executor,proto3" json:"executor,omitempty"`
+	Fuel          int64                  `protobuf:"varint,8,opt,name=fuel,proto3" json:"fuel,omitempty"` // used; callers pay for it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -553,6 +562,13 @@ func (x *Outcome) GetExecutor() string {
 	return ""
 }
 
+func (x *Outcome) GetFuel() int64 {
+	if x != nil {
+		return x.Fuel
+	}
+	return 0
+}
+
 // Stats tell what an invocation used.
 type Stats struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -564,6 +580,7 @@ type Stats struct {
 	Executor      string                 `protobuf:"bytes,6,opt,name=executor,proto3" json:"executor,omitempty"`
 	Engine        string                 `protobuf:"bytes,7,opt,name=engine,proto3" json:"engine,omitempty"`
 	Attempts      int32                  `protobuf:"varint,8,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	Fuel          int64                  `protobuf:"varint,9,opt,name=fuel,proto3" json:"fuel,omitempty"` // that of nested calls included
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -650,6 +667,13 @@ func (x *Stats) GetEngine() string {
 func (x *Stats) GetAttempts() int32 {
 	if x != nil {
 		return x.Attempts
+	}
+	return 0
+}
+
+func (x *Stats) GetFuel() int64 {
+	if x != nil {
+		return x.Fuel
 	}
 	return 0
 }
@@ -1209,7 +1233,7 @@ const file_essa_v1_call_proto_rawDesc = "" +
 	"\vtraceparent\x18\x03 \x01(\tR\vtraceparent\x12\x18\n" +
 	"\aversion\x18\x04 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
-	"want_stats\x18\x05 \x01(\bR\twantStats\"\x8d\x02\n" +
+	"want_stats\x18\x05 \x01(\bR\twantStats\"\xa1\x02\n" +
 	"\x06Limits\x12\x16\n" +
 	"\x06memory\x18\x01 \x01(\x03R\x06memory\x12$\n" +
 	"\x0ewall_time_nano\x18\x02 \x01(\x03R\fwallTimeNano\x12\x1d\n" +
@@ -1223,7 +1247,8 @@ const file_essa_v1_call_proto_rawDesc = "" +
 	"\blog_line\x18\b \x01(\x03R\alogLine\x12\x18\n" +
 	"\ahandles\x18\t \x01(\x05R\ahandles\x12\x14\n" +
 	"\x05stack\x18\n" +
-	" \x01(\x03R\x05stack\"8\n" +
+	" \x01(\x03R\x05stack\x12\x12\n" +
+	"\x04fuel\x18\v \x01(\x03R\x04fuel\"8\n" +
 	"\n" +
 	"KeyVersion\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
@@ -1253,7 +1278,7 @@ const file_essa_v1_call_proto_rawDesc = "" +
 	"run_output\x18\x10 \x01(\bR\trunOutput\x12\x18\n" +
 	"\aversion\x18\x11 \x01(\tR\aversion\x12\x1c\n" +
 	"\tisolation\x18\x12 \x01(\tR\tisolation\x12\x17\n" +
-	"\awarm_up\x18\x13 \x01(\tR\x06warmUp\"\xf3\x01\n" +
+	"\awarm_up\x18\x13 \x01(\tR\x06warmUp\"\x87\x02\n" +
 	"\aOutcome\x12\x1b\n" +
 	"\thas_value\x18\x01 \x01(\bR\bhasValue\x12\x1b\n" +
 	"\texit_code\x18\x02 \x01(\rR\bexitCode\x12+\n" +
@@ -1261,7 +1286,8 @@ const file_essa_v1_call_proto_rawDesc = "" +
 	"\bfrontier\x18\x04 \x01(\x04R\bfrontier\x12$\n" +
 	"\x05stats\x18\x05 \x01(\v2\x0e.essa.v1.StatsR\x05stats\x12#\n" +
 	"\routput_chunks\x18\x06 \x01(\x04R\foutputChunks\x12\x1a\n" +
-	"\bexecutor\x18\a \x01(\tR\bexecutor\"\xe6\x01\n" +
+	"\bexecutor\x18\a \x01(\tR\bexecutor\x12\x12\n" +
+	"\x04fuel\x18\b \x01(\x03R\x04fuel\"\xfa\x01\n" +
 	"\x05Stats\x12\x1f\n" +
 	"\vqueued_nano\x18\x01 \x01(\x03R\n" +
 	"queuedNano\x12\x1d\n" +
@@ -1273,7 +1299,8 @@ const file_essa_v1_call_proto_rawDesc = "" +
 	"\x06nested\x18\x05 \x01(\x05R\x06nested\x12\x1a\n" +
 	"\bexecutor\x18\x06 \x01(\tR\bexecutor\x12\x16\n" +
 	"\x06engine\x18\a \x01(\tR\x06engine\x12\x1a\n" +
-	"\battempts\x18\b \x01(\x05R\battempts\"\xed\x01\n" +
+	"\battempts\x18\b \x01(\x05R\battempts\x12\x12\n" +
+	"\x04fuel\x18\t \x01(\x03R\x04fuel\"\xed\x01\n" +
 	"\aRunMeta\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x16\n" +
 	"\x06module\x18\x02 \x01(\tR\x06module\x12\x12\n" +

@@ -645,6 +645,7 @@ type CallLimits struct {
 	LogLine       int64                  `protobuf:"varint,8,opt,name=log_line,json=logLine,proto3" json:"log_line,omitempty"`
 	Handles       int64                  `protobuf:"varint,9,opt,name=handles,proto3" json:"handles,omitempty"`
 	Stack         int64                  `protobuf:"varint,10,opt,name=stack,proto3" json:"stack,omitempty"`
+	Fuel          int64                  `protobuf:"varint,11,opt,name=fuel,proto3" json:"fuel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -745,6 +746,13 @@ func (x *CallLimits) GetHandles() int64 {
 func (x *CallLimits) GetStack() int64 {
 	if x != nil {
 		return x.Stack
+	}
+	return 0
+}
+
+func (x *CallLimits) GetFuel() int64 {
+	if x != nil {
+		return x.Fuel
 	}
 	return 0
 }
@@ -893,6 +901,7 @@ type CallStats struct {
 	Memory        uint64                 `protobuf:"varint,4,opt,name=memory,proto3" json:"memory,omitempty"`
 	Nested        int64                  `protobuf:"varint,5,opt,name=nested,proto3" json:"nested,omitempty"`
 	Instance      uint32                 `protobuf:"varint,6,opt,name=instance,proto3" json:"instance,omitempty"` // 0 initialised for the call, 1 made of a snapshot, 2 kept from an earlier call
+	Fuel          int64                  `protobuf:"varint,7,opt,name=fuel,proto3" json:"fuel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -965,6 +974,13 @@ func (x *CallStats) GetNested() int64 {
 func (x *CallStats) GetInstance() uint32 {
 	if x != nil {
 		return x.Instance
+	}
+	return 0
+}
+
+func (x *CallStats) GetFuel() int64 {
+	if x != nil {
+		return x.Fuel
 	}
 	return 0
 }
@@ -2298,7 +2314,7 @@ const file_plugin_v1_frames_proto_rawDesc = "" +
 	"\atimeout\x18\x0e \x01(\x03R\atimeout\x12\x12\n" +
 	"\x04args\x18\x0f \x01(\fR\x04args\x12\x1c\n" +
 	"\tisolation\x18\x10 \x01(\rR\tisolation\x12\x17\n" +
-	"\awarm_up\x18\x11 \x01(\tR\x06warmUp\"\x88\x02\n" +
+	"\awarm_up\x18\x11 \x01(\tR\x06warmUp\"\x9c\x02\n" +
 	"\n" +
 	"CallLimits\x12\x16\n" +
 	"\x06memory\x18\x01 \x01(\x03R\x06memory\x12\x1b\n" +
@@ -2313,7 +2329,8 @@ const file_plugin_v1_frames_proto_rawDesc = "" +
 	"\blog_line\x18\b \x01(\x03R\alogLine\x12\x18\n" +
 	"\ahandles\x18\t \x01(\x03R\ahandles\x12\x14\n" +
 	"\x05stack\x18\n" +
-	" \x01(\x03R\x05stack\"8\n" +
+	" \x01(\x03R\x05stack\x12\x12\n" +
+	"\x04fuel\x18\v \x01(\x03R\x04fuel\"8\n" +
 	"\n" +
 	"KeyVersion\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
@@ -2324,7 +2341,7 @@ const file_plugin_v1_frames_proto_rawDesc = "" +
 	"\x06writes\x18\x03 \x03(\v2\x15.plugin.v1.KeyVersionR\x06writes\x12\x1a\n" +
 	"\bfrontier\x18\x04 \x01(\x04R\bfrontier\x12*\n" +
 	"\x05stats\x18\x05 \x01(\v2\x14.plugin.v1.CallStatsR\x05stats\x12\x14\n" +
-	"\x05value\x18\x0f \x01(\fR\x05value\"\xa4\x01\n" +
+	"\x05value\x18\x0f \x01(\fR\x05value\"\xb8\x01\n" +
 	"\tCallStats\x12\x16\n" +
 	"\x06queued\x18\x01 \x01(\x03R\x06queued\x12\x14\n" +
 	"\x05guest\x18\x02 \x01(\x03R\x05guest\x12\x1d\n" +
@@ -2332,7 +2349,8 @@ const file_plugin_v1_frames_proto_rawDesc = "" +
 	"host_calls\x18\x03 \x01(\x03R\thostCalls\x12\x16\n" +
 	"\x06memory\x18\x04 \x01(\x04R\x06memory\x12\x16\n" +
 	"\x06nested\x18\x05 \x01(\x03R\x06nested\x12\x1a\n" +
-	"\binstance\x18\x06 \x01(\rR\binstance\":\n" +
+	"\binstance\x18\x06 \x01(\rR\binstance\x12\x12\n" +
+	"\x04fuel\x18\a \x01(\x03R\x04fuel\":\n" +
 	"\x06Update\x120\n" +
 	"\aupdates\x18\x01 \x03(\v2\x16.plugin.v1.CacheUpdateR\aupdates\"~\n" +
 	"\vCacheUpdate\x12\x14\n" +

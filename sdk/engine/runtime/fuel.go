@@ -1,0 +1,69 @@
+package runtime
+
+import (
+	"github.com/essa-project/essad/sdk/engine/abi"
+	"github.com/essa-project/essad/sdk/engine/admit"
+	"github.com/essa-project/essad/sdk/status"
+)
+
+// meter notes the fuel that the guest is entered with, after it was set to the limit if there is one. What initialisation
+// takes has the same limit and does not count: a call that finds its instance initialised uses as much as one that does not.
+func (g *Guest) meter() {
+	if g.lim.Fuel > 0 {
+		g.setFuel(g.lim.Fuel)
+	}
+	g.entered, g.paid = g.fuel(), 0
+}
+
+// fuel returns what the guest has left.
+func (g *Guest) fuel() int64 {
+	return admit.Left(g.inst.Global(admit.GlobalSlice), g.inst.Global64(admit.GlobalFuel))
+}
+
+func (g *Guest) setFuel(left int64) {
+	slice, fuel := int32(-1), left+1 // overdrawn: the next check ends the guest
+	if left > 0 {
+		slice, fuel = admit.Slice(left, g.rt.set.Admit.SliceUnits)
+	}
+	g.inst.SetGlobal(admit.GlobalSlice, slice)
+	g.inst.SetGlobal64(admit.GlobalFuel, fuel)
+}
+
+// readMeter counts what the guest has used. What it paid for nested calls is counted with them.
+func (g *Guest) readMeter() {
+	if g.inst == nil {
+		return
+	}
+	used := g.entered - g.fuel() - g.paid
+	g.mu.Lock()
+	g.stats.Fuel += used
+	g.mu.Unlock()
+}
+
+// nestedFuel returns the limit for a nested call: what its caller has left.
+func (g *Guest) nestedFuel() int64 {
+	if g.lim.Fuel <= 0 {
+		return 0
+	}
+	return max(g.fuel(), 1)
+}
+
+// payFor takes what a nested call used from the guest that has waited for it, once. The guest's way decides when, so a limit
+// ends it at the same place however its calls were scheduled.
+func (g *Guest) payFor(f *future) error {
+	if f.paid || g.lim.Fuel <= 0 {
+		return nil
+	}
+	f.paid = true
+	g.paid += f.fuel
+	left := g.fuel() - f.fuel
+	g.setFuel(left)
+	if left < 0 {
+		return &abi.End{Err: g.outOfFuel()}
+	}
+	return nil
+}
+
+func (g *Guest) outOfFuel() error {
+	return status.LimitError("fuel", "the guest and what it called used up its fuel of %d units", g.lim.Fuel)
+}
