@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -138,6 +140,34 @@ func TestRunOutputUnlimited(t *testing.T) {
 }
 
 // The recursive splitter of the upstream demo: as many leaves as a daemon of any size has to carry.
+// TestFuel: the same call uses the same fuel each time, just so much is enough for it, and one unit less is not.
+func TestFuel(t *testing.T) {
+	d := shared(t)
+	used := regexp.MustCompile(`(\d+) units of fuel`)
+	call := func(name string) result {
+		return d.run("call", name, "split", "--arg", "u64:0", "--arg", "u64:64", "--stats")
+	}
+	d.must("deploy", "fuel", splitter)
+	m := used.FindStringSubmatch(call("fuel").err)
+	if m == nil {
+		t.Fatalf("--stats tells of no fuel: %s", call("fuel").err)
+	}
+	units, err := strconv.Atoi(m[1])
+	if err != nil || units < 1000 {
+		t.Fatalf("%q: %v", m[1], err)
+	}
+	d.must("deploy", "enough", splitter, "--fuel", m[1])
+	if r := call("enough"); r.code != 0 || !strings.Contains(r.err, m[0]) {
+		t.Errorf("with a limit of %d units: exit %d, %s", units, r.code, r.err)
+	}
+	d.must("deploy", "too-little", splitter, "--fuel", strconv.Itoa(units-1))
+	if r := call("too-little"); r.code == 0 {
+		t.Errorf("%d units were enough: %s", units-1, r.err)
+	}
+	d.must("deploy", "hungry", rude, "--fuel", "1000000")
+	d.fails(76, []string{"fuel of 1000000 units"}, "call", "hungry", "spin")
+}
+
 func TestSplitter(t *testing.T) {
 	d := start(t, "--set", "executor.memory=256MiB")
 	name := d.deploy("", splitter)

@@ -62,6 +62,7 @@ type Role struct {
 
 	changed chan struct{} // the report is out of date
 	modules recent
+	fuel    atomic.Int64 // used by root calls
 
 	work     context.Context // ends after the drain
 	prepares sync.WaitGroup

@@ -160,6 +160,9 @@ func set[T comparable](to *T, v T) {
 }
 
 func (r *Role) outcome(inv *essav1.Invocation, f *inFlight, res *engine.Result) *essav1.Outcome {
+	if inv.Depth == 0 { // what nested calls used is in their callers'
+		r.fuel.Add(res.Stats.Fuel)
+	}
 	o := &essav1.Outcome{
 		HasValue: res.HasValue, ExitCode: res.ExitCode, Frontier: res.Frontier,
 		OutputChunks: f.root.output.count(), Executor: r.opts.ID, Fuel: res.Stats.Fuel,

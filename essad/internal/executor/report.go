@@ -49,7 +49,7 @@ func (r *Role) report(ctx context.Context) error {
 func (r *Role) Info() *essav1.ExecutorInfo {
 	info := &essav1.ExecutorInfo{
 		Id: r.opts.ID, Slots: int32(r.opts.Capacity), Queue: int32(r.opts.Capacity),
-		InFlight: int32(r.core.inFlight()), Modules: r.modules.list(),
+		InFlight: int32(r.core.inFlight()), Modules: r.modules.list(), Fuel: r.fuel.Load(),
 	}
 	for _, e := range r.enginesNow() {
 		state := "ready"

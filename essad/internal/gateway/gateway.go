@@ -142,6 +142,8 @@ var figures = []figure{
 	newFigure("executor_calls_in_flight", "Invocations under way.", gauge, func(n *essav1.NodeStatus) (float64, bool) {
 		return float64(n.Executor.GetInFlight()), n.Executor != nil
 	}),
+	newFigure("executor_fuel_total", "Fuel used by calls and runs that ended well, in units of about an instruction of the guest.", counter,
+		func(n *essav1.NodeStatus) (float64, bool) { return float64(n.Executor.GetFuel()), n.Executor != nil }),
 	newFigure("kvs_keys", "Keys stored, an estimate.", gauge, ofKVS(func(k *essav1.KVSStatus) float64 { return float64(k.Keys) })),
 	newFigure("kvs_memory_bytes", "Bytes of values in memory.", gauge,
 		ofKVS(func(k *essav1.KVSStatus) float64 { return float64(k.MemoryBytes) })),

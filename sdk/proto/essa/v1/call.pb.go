@@ -915,6 +915,7 @@ type ExecutorInfo struct {
 	Quarantine    []*Quarantine          `protobuf:"bytes,7,rep,name=quarantine,proto3" json:"quarantine,omitempty"`
 	Strikes       uint64                 `protobuf:"varint,8,opt,name=strikes,proto3" json:"strikes,omitempty"` // calls that made this executor kill an engine's process, since it started
 	Refused       uint64                 `protobuf:"varint,9,opt,name=refused,proto3" json:"refused,omitempty"` // calls refused because of a quarantine
+	Fuel          int64                  `protobuf:"varint,10,opt,name=fuel,proto3" json:"fuel,omitempty"`      // used by calls and runs that ended well, since the executor started
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1008,6 +1009,13 @@ func (x *ExecutorInfo) GetStrikes() uint64 {
 func (x *ExecutorInfo) GetRefused() uint64 {
 	if x != nil {
 		return x.Refused
+	}
+	return 0
+}
+
+func (x *ExecutorInfo) GetFuel() int64 {
+	if x != nil {
+		return x.Fuel
 	}
 	return 0
 }
@@ -1320,7 +1328,7 @@ const file_essa_v1_call_proto_rawDesc = "" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12\x1a\n" +
 	"\bexecutor\x18\x04 \x01(\tR\bexecutor\"\x1c\n" +
 	"\bRunInput\x12\x10\n" +
-	"\x03max\x18\x01 \x01(\x05R\x03max\"\x99\x02\n" +
+	"\x03max\x18\x01 \x01(\x05R\x03max\"\xad\x02\n" +
 	"\fExecutorInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12-\n" +
 	"\aengines\x18\x02 \x03(\v2\x13.essa.v1.EngineInfoR\aengines\x12\x14\n" +
@@ -1332,7 +1340,9 @@ const file_essa_v1_call_proto_rawDesc = "" +
 	"quarantine\x18\a \x03(\v2\x13.essa.v1.QuarantineR\n" +
 	"quarantine\x12\x18\n" +
 	"\astrikes\x18\b \x01(\x04R\astrikes\x12\x18\n" +
-	"\arefused\x18\t \x01(\x04R\arefused\"\x98\x02\n" +
+	"\arefused\x18\t \x01(\x04R\arefused\x12\x12\n" +
+	"\x04fuel\x18\n" +
+	" \x01(\x03R\x04fuel\"\x98\x02\n" +
 	"\n" +
 	"Quarantine\x12\x1e\n" +
 	"\n" +
