@@ -136,6 +136,21 @@ func (c *Conn) Unanswered() int { return c.out.unanswered() }
 // A peer that heeds cancellation answers soon.
 func (c *Conn) Overdue() time.Duration { return c.out.overdue(time.Now()) }
 
+// Owes reports whether the peer has not answered a request that was given up: the one a LateError names.
+func (c *Conn) Owes(id uint64) bool { return c.out.owes(id) }
+
+// LateError is the error of a request that ended without a reply in the time the peer has to answer a cancellation.
+type LateError struct {
+	ID    uint64 // of the request, for Owes
+	cause error
+}
+
+// Error implements error.
+func (e *LateError) Error() string { return e.cause.Error() + ": " + ErrLate.Error() }
+
+// Unwrap returns the context's error and ErrLate.
+func (e *LateError) Unwrap() []error { return []error{e.cause, ErrLate} }
+
 // Handling is the number of the peer's requests that wait for our reply.
 func (c *Conn) Handling() int {
 	c.inMu.Lock()
@@ -228,7 +243,7 @@ func (c *Conn) giveUp(ctx context.Context, s *slot, grace time.Duration) error {
 		case <-s.done:
 			return nil
 		case <-t.C:
-			err = fmt.Errorf("%w: %w", err, ErrLate)
+			err = &LateError{ID: s.id, cause: err}
 		}
 	}
 	if c.out.abandon(s) {

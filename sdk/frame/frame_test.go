@@ -609,8 +609,18 @@ func TestCallGrace(t *testing.T) {
 	}
 	ctx, cancel = context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := a.CallGrace(ctx, 20*time.Millisecond, typeWait, nil, nil); !errors.Is(err, ErrLate) || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("beyond grace: %v", err)
+	_, err := a.CallGrace(ctx, 20*time.Millisecond, typeWait, nil, nil)
+	late := (*LateError)(nil)
+	if !errors.Is(err, ErrLate) || !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &late) {
+		t.Fatalf("beyond grace: %v", err)
+	}
+	if !a.Owes(late.ID) || a.Owes(late.ID+1) || a.Owes(late.ID+firstOfSlot) || a.Owes(late.ID|sideBit) {
+		t.Errorf("of request %#x it is not known that it has no reply", late.ID)
+	}
+	for end := time.Now().Add(5 * time.Second); a.Owes(late.ID); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("a late reply does not settle what is owed")
+		}
 	}
 	ctx, cancel = context.WithCancel(context.Background())
 	time.AfterFunc(10*time.Millisecond, cancel)

@@ -166,3 +166,11 @@ func (p *pending) overdue(now time.Time) (age time.Duration) {
 	}
 	return age
 }
+
+// owes reports whether the request with this id was abandoned and has no reply yet.
+func (p *pending) owes(id uint64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := id &^ p.side & slotIndexMask
+	return i < uint64(len(p.slots)) && p.slots[i].id == id && p.slots[i].state == slotAbandoned
+}

@@ -33,8 +33,22 @@ type DialOptions struct {
 	// Grace is how long an engine may take to end a call whose deadline has passed. 0 waits for nothing.
 	Grace time.Duration
 	// Late gets a call that Grace was not enough for. Its guest may be beyond anything but the end of its process.
-	Late func(*engine.Call)
+	Late func(LateCall)
 }
+
+// LateCall is a call whose deadline has passed, and which the engine has not ended in the time it has for that.
+type LateCall struct {
+	Call *engine.Call
+	// Silent: the plugin has sent nothing at all since it was sent the call. Then whatever keeps it may have been there
+	// before, and another call's.
+	Silent bool
+
+	id      uint64
+	process *Process
+}
+
+// Owed reports whether the engine has still not ended the call.
+func (l *LateCall) Owed() bool { return l.process.peer.conn.Owes(l.id) }
 
 // Process is the connection to a running plugin.
 type Process struct {

@@ -21,7 +21,7 @@ type Engine struct {
 	log    hclog.Logger
 	border engine.Border
 	grace  time.Duration
-	late   func(*engine.Call)
+	late   func(LateCall)
 
 	mu      sync.Mutex
 	nextSrc uint64
@@ -75,11 +75,12 @@ func (e *Engine) Prepare(ctx context.Context, m engine.Module, open func() (io.R
 func (e *Engine) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, error) {
 	s := getScratch()
 	s.b = appendInvoke(s.b, c, deadlineOf(ctx))
+	before := e.Progress()
 	f, err := e.peer.call(ctx, e.grace, typeInvoke, s.b, c.Args)
 	s.put()
 	if err != nil {
-		if e.late != nil && errors.Is(err, frame.ErrLate) {
-			e.late(c)
+		if late := (*frame.LateError)(nil); e.late != nil && errors.As(err, &late) {
+			e.late(LateCall{Call: c, Silent: e.Progress() == before, id: late.ID, process: &e.Process})
 		}
 		return nil, err
 	}

@@ -267,8 +267,8 @@ func TestErrorsKeepTheirClass(t *testing.T) {
 
 func TestContextsTravel(t *testing.T) {
 	eachPath(t, func(t *testing.T, path pluginv1.HotPath) {
-		late := make(chan *engine.Call, 1)
-		e, _ := fake(t, path, nil, DialOptions{Grace: 50 * time.Millisecond, Late: func(c *engine.Call) { late <- c }})
+		late := make(chan LateCall, 1)
+		e, _ := fake(t, path, nil, DialOptions{Grace: 50 * time.Millisecond, Late: func(l LateCall) { late <- l }})
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
 		defer cancel()
 		if _, err := e.Invoke(ctx, &engine.Call{Function: "wait"}); status.Of(err) != status.Deadline {
@@ -294,8 +294,8 @@ func TestContextsTravel(t *testing.T) {
 		}
 		select {
 		case got := <-late:
-			if got != c {
-				t.Error("another call was reported as late")
+			if got.Call != c || !got.Owed() {
+				t.Errorf("what was reported as late: %+v, owed %v", got, got.Owed())
 			}
 		default:
 			t.Error("the stuck call was not reported as late")

@@ -1,7 +1,9 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"time"
 
@@ -24,23 +26,31 @@ type Engine struct {
 var _ engine.Engine = (*Engine)(nil)
 
 func newEngine(s *Supervisor, spec EngineSpec) *Engine {
+	name := spec.Name
+	if spec.Shards > 1 {
+		name = fmt.Sprintf("%s/%d", name, spec.Shard)
+	}
 	e := &Engine{wait: orDefault(spec.MaxWait, defaultEngineWait), p: s.supervise(program{
-		kind: plugin.EngineKind, name: spec.Name, path: spec.Path, sha256: spec.SHA256, settings: spec.Settings, env: spec.Env,
+		kind: plugin.EngineKind, name: name, block: spec.Name, shard: spec.Shard, shards: max(spec.Shards, 1),
+		plugin: cmp.Or(spec.Plugin, spec.Name), path: spec.Path, sha256: spec.SHA256, settings: spec.Settings, env: spec.Env,
 	})}
-	e.p.cancelMatters = true
+	e.p.cancelMatters, e.p.killed = true, spec.Killed
 	e.p.connect = func(ctx context.Context, in *instance, o plugin.DialOptions) (err error) {
 		o.Border = spec.Border
 		o.Grace = max(orDefault(spec.KillAfter, defaultKillAfter), 0)
 		in.grace = o.Grace
-		o.Late = func(c *engine.Call) {
+		o.Late = func(c LateCall) {
 			select {
 			case in.late <- c:
-			default: // another one is being looked at, and it stands for all
+			default: // maxLate others are being looked at
 			}
 		}
-		if in.engine, err = plugin.DialEngine(ctx, o); err == nil {
-			in.conn = &in.engine.Process
+		if in.engine, err = plugin.DialEngine(ctx, o); err != nil {
+			return err
 		}
+		in.conn = &in.engine.Process
+		info, err := in.engine.Info(ctx)
+		in.capabilities = info.Capabilities
 		return err
 	}
 	e.p.finish = func(in *instance) error { return in.engine.Close() }
@@ -53,6 +63,12 @@ func orDefault(d, def time.Duration) time.Duration {
 	}
 	return d
 }
+
+// Ready reports whether there is a process that takes calls.
+func (e *Engine) Ready() bool { return e.p.ready() != nil }
+
+// State is what the process does.
+func (e *Engine) State() State { return e.p.status().State }
 
 // acquire returns the engine of the process that takes calls.
 func (e *Engine) acquire(ctx context.Context) (*instance, error) {

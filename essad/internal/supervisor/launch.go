@@ -2,8 +2,6 @@ package supervisor
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +20,6 @@ import (
 	goplugin "github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/runner"
 
-	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/plugin"
 	"github.com/essa-project/essad/sdk/status"
 )
@@ -180,8 +177,10 @@ type instance struct {
 	store   *plugin.Store
 	started time.Time
 	pings   sync.WaitGroup // of the health check; they end with the connection
-	late    chan *engine.Call
+	late    chan LateCall
 	grace   time.Duration // EngineSpec.KillAfter
+
+	capabilities []string // of an engine: what it says once it is configured
 }
 
 // notReady is why a process is killed that takes too long to start.
@@ -202,7 +201,7 @@ func (s *Supervisor) launch(ctx context.Context, p *supervised) (_ *instance, er
 		return nil, status.Errorf(status.Unavailable, "plugin %q: %w", p.name, err)
 	}
 	proc := &process{name: p.name, launcher: s.launcher, inherit: inherit, exited: make(chan struct{})}
-	in := &instance{late: make(chan *engine.Call, 1), process: proc, started: time.Now()}
+	in := &instance{late: make(chan LateCall, maxLate), process: proc, started: time.Now()}
 	// What a plugin prints besides logging comes here.
 	said := s.log.Named(p.name).StandardWriter(&hclog.StandardLoggerOptions{InferLevels: true})
 	in.client = goplugin.NewClient(&goplugin.ClientConfig{
@@ -314,25 +313,6 @@ func (in *instance) explain(p *supervised, err error) error {
 	out := status.Errorf(class, "start %s plugin %q (%s): %s%s", p.kind, p.name, p.status().Path, text, how)
 	out.Detail = status.DetailOf(err)
 	return out
-}
-
-func checksum(path, want string) error {
-	if want == "" {
-		return nil
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return status.Errorf(status.Invalid, "plugin program: %w", err)
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return status.Errorf(status.Invalid, "plugin program %q: %w", path, err)
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); !strings.EqualFold(got, want) {
-		return status.Errorf(status.Denied, "plugin program %q has SHA-256 %s, not %s as configured; it is not started", path, got, strings.ToLower(want))
-	}
-	return nil
 }
 
 func socketpair() (host net.Conn, inherit *os.File, err error) {

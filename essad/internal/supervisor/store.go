@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -43,7 +44,7 @@ func newStore(s *Supervisor, spec StoreSpec) *Store {
 	st := &Store{
 		wait: orDefault(spec.MaxWait, defaultStoreWait), lanes: map[uint32]*shard{}, snapshots: map[uint64]snapshot{},
 		p: s.supervise(program{
-			kind: plugin.StoreKind, name: spec.Name, path: spec.Path, sha256: spec.SHA256, settings: spec.Settings, env: spec.Env,
+			kind: plugin.StoreKind, name: spec.Name, block: spec.Name, plugin: cmp.Or(spec.Plugin, spec.Name), path: spec.Path, sha256: spec.SHA256, settings: spec.Settings, env: spec.Env,
 		}),
 	}
 	st.p.connect = func(ctx context.Context, in *instance, o plugin.DialOptions) (err error) {

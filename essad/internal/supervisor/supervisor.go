@@ -20,7 +20,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -83,8 +82,12 @@ func (o Options) orDefault() Options {
 // program is what engines and stores have in common.
 type program struct {
 	kind     plugin.Kind
-	name     string
-	path     string
+	name     string // unique among the kind; messages use it
+	block    string // name as the configuration has it
+	shard    int
+	shards   int
+	plugin   string // the program is essad-plugin-PLUGIN
+	path     string // or this one
 	sha256   string
 	settings map[string]string
 	env      []string
@@ -92,7 +95,10 @@ type program struct {
 
 // EngineSpec says which engine to start and how.
 type EngineSpec struct {
-	Name     string // the program is essad-plugin-NAME
+	Name     string
+	Shard    int    // which of Shards processes of this name it is, from 0
+	Shards   int    // 0 means 1
+	Plugin   string // the program is essad-plugin-PLUGIN; "" means Name
 	Path     string // or this one
 	SHA256   string // of the program, hexadecimal; "" means unchecked
 	Settings map[string]string
@@ -103,13 +109,17 @@ type EngineSpec struct {
 	// in the same time again it is killed, and with one if the call goes on for 20 times as long: no other stop has reached
 	// its guest. 0 means 10 ms, less means never.
 	KillAfter time.Duration
+	// Killed is told of each call because of which the process is killed: it has gone on past its deadline and cannot be
+	// ended otherwise. Calls that die with it are not among them. It must not wait.
+	Killed func(LateCall)
 	// MaxWait bounds how long a call waits for a process that is being replaced; 0 means 10 s, less means not at all.
 	MaxWait time.Duration
 }
 
 // StoreSpec says which store to start and how.
 type StoreSpec struct {
-	Name     string // the program is essad-plugin-NAME
+	Name     string
+	Plugin   string // the program is essad-plugin-PLUGIN; "" means Name
 	Path     string // or this one
 	SHA256   string // of the program, hexadecimal; "" means unchecked
 	Settings map[string]string
@@ -139,15 +149,21 @@ func (s State) String() string {
 
 // PluginStatus is what is known of a plugin.
 type PluginStatus struct {
-	Name      string
-	Kind      string // "engine" or "store"
-	Version   string // what the plugin says
-	Path      string
-	State     State
-	Since     time.Time // of the state
-	PID       int       // 0 while there is no process
-	Restarts  int
-	LastError string
+	Name         string
+	Kind         string // "engine" or "store"
+	Shard        int
+	Shards       int    // 0 for a store
+	Plugin       string // what the plugin calls itself
+	Version      string // likewise
+	Capabilities []string
+	Path         string
+	SHA256       string // of the program that runs; only Describe tells it
+	State        State
+	Since        time.Time // of the state
+	Started      time.Time // of the process; zero while there is none
+	PID          int       // 0 while there is no process
+	Restarts     int
+	LastError    string
 }
 
 // Supervisor runs plugins.
@@ -162,6 +178,8 @@ type Supervisor struct {
 	mu      sync.Mutex
 	plugins []*supervised
 	closed  bool
+
+	sums sums
 }
 
 // New prepares the runtime folder. Nothing is started yet.
@@ -217,7 +235,7 @@ func (s *Supervisor) prepareDir() (err error) {
 }
 
 // Engine starts an engine and returns when it is ready, or says why it cannot be used.
-func (s *Supervisor) Engine(ctx context.Context, spec EngineSpec) (engine.Engine, error) {
+func (s *Supervisor) Engine(ctx context.Context, spec EngineSpec) (*Engine, error) {
 	e := newEngine(s, spec)
 	if err := s.add(ctx, e.p); err != nil {
 		return nil, err
@@ -274,6 +292,17 @@ func (s *Supervisor) Status() []PluginStatus {
 	return out
 }
 
+// Describe is Status with the hashes of the programs, which take a moment to compute the first time.
+func (s *Supervisor) Describe() []PluginStatus {
+	out := s.Status()
+	for i := range out {
+		if out[i].PID != 0 {
+			out[i].SHA256 = s.sums.of(out[i].PID)
+		}
+	}
+	return out
+}
+
 // Close stops all plugins, the last started first, and returns when no process is left. When ctx ends the remaining
 // processes are killed.
 func (s *Supervisor) Close(ctx context.Context) error {
@@ -292,42 +321,4 @@ func (s *Supervisor) Close(ctx context.Context) error {
 		errs = append(errs, os.RemoveAll(s.dir))
 	}
 	return errors.Join(errs...)
-}
-
-// find returns the program of a plugin.
-func (s *Supervisor) find(p *program) (string, error) {
-	if p.path != "" {
-		return p.path, executable(p.path)
-	}
-	name := "essad-plugin-" + p.name
-	if strings.ContainsAny(p.name, "/\x00") || p.name == "" {
-		return "", status.Errorf(status.Invalid, "%q is not a plugin's name", p.name)
-	}
-	var tried []string
-	for _, dir := range s.opts.PluginDir {
-		path := filepath.Join(dir, name)
-		err := executable(path)
-		if err == nil {
-			return path, nil
-		}
-		if status.Of(err) != status.NotFound {
-			return "", err
-		}
-		tried = append(tried, path)
-	}
-	return "", status.Errorf(status.NotFound, "%s plugin %q has no program; looked for %s; install it there or set the plugin's path",
-		p.kind, p.name, strings.Join(tried, ", "))
-}
-
-func executable(path string) error {
-	fi, err := os.Stat(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return status.Errorf(status.NotFound, "plugin program %q does not exist", path)
-	case err != nil:
-		return status.Errorf(status.Invalid, "plugin program: %w", err)
-	case !fi.Mode().IsRegular() || fi.Mode()&0o111 == 0:
-		return status.Errorf(status.Invalid, "plugin program %q is not executable", path)
-	}
-	return nil
 }

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/plugin"
 	"github.com/essa-project/essad/sdk/status"
 )
@@ -24,6 +24,8 @@ type supervised struct {
 	connect func(context.Context, *instance, plugin.DialOptions) error
 	// finish ends what connect made in good order.
 	finish func(*instance) error
+	// killed is told of the calls because of which a process is killed.
+	killed func(LateCall)
 	// cancelMatters: a request that was cancelled and goes on nevertheless is ill health.
 	cancelMatters bool
 
@@ -43,7 +45,9 @@ type supervised struct {
 func (s *Supervisor) supervise(p program) *supervised {
 	sp := &supervised{
 		program: p, sup: s, log: s.log.With("plugin", p.name), done: make(chan struct{}), changed: make(chan struct{}),
-		st: PluginStatus{Name: p.name, Kind: p.kind.String(), State: Starting, Since: time.Now()},
+		st: PluginStatus{
+			Name: p.block, Kind: p.kind.String(), Shard: p.shard, Shards: p.shards, State: Starting, Since: time.Now(),
+		},
 	}
 	sp.ending, sp.quit = context.WithCancel(context.Background())
 	return sp
@@ -139,7 +143,10 @@ func (p *supervised) pause(failures int) bool {
 func (p *supervised) publish(in *instance) {
 	p.set(Ready, func() {
 		p.in, p.live = in, in
-		p.st.PID, p.st.Version = in.process.pid(), in.conn.About().Version
+		a := in.conn.About()
+		p.st.PID, p.st.Started = in.process.pid(), in.started
+		p.st.Plugin, p.st.Version = a.Name, a.Version
+		p.st.Capabilities = slices.Compact(slices.Sorted(slices.Values(slices.Concat(a.Capabilities, in.capabilities))))
 	})
 	p.log.Info("plugin is ready", "kind", p.kind, "pid", in.process.pid(), "version", in.conn.About().Version,
 		"in", time.Since(in.started).Round(100*time.Microsecond))
@@ -163,13 +170,13 @@ func (p *supervised) withdraw(in *instance, why error) {
 	p.live = nil
 	p.mu.Unlock()
 	if errors.Is(why, errDrain) || p.ending.Err() != nil {
-		p.set(BackingOff, func() { p.st.PID = 0 })
+		p.set(BackingOff, func() { p.st.PID, p.st.Started = 0, time.Time{} })
 		return
 	}
 	// Only now, with the process waited for, is it known how it ended.
 	text := in.process.epitaph()
 	p.log.Error("plugin ended", "how", text, "pid", in.process.pid(), "lived", time.Since(in.started).Round(time.Millisecond))
-	p.set(BackingOff, func() { p.in, p.st.PID, p.st.LastError = nil, 0, text })
+	p.set(BackingOff, func() { p.in, p.st.PID, p.st.Started, p.st.LastError = nil, 0, time.Time{}, text })
 }
 
 // settle waits until nothing is under way any more, within bounds.
@@ -218,26 +225,6 @@ func (p *supervised) watch(in *instance) error {
 			}
 		}
 	}
-}
-
-// latePatience is how many times its grace a process that still answers may take to end a call whose deadline has passed.
-// On a busy machine its gentler stops are late and not lost, and killing it costs all of its calls.
-const latePatience = 20
-
-// judge decides about a process that has not ended a call in time: one that gives no sign of life within the grace is
-// killed at once, one that does is given some more time.
-func (p *supervised) judge(in *instance, c *engine.Call) {
-	ctx, cancel := context.WithTimeout(context.Background(), max(in.grace, time.Millisecond))
-	err := in.conn.Ping(ctx)
-	cancel()
-	for err == nil && in.conn.Overdue() > 0 && in.conn.Overdue() < latePatience*in.grace {
-		time.Sleep(time.Millisecond)
-	}
-	if err == nil && in.conn.Overdue() == 0 {
-		return
-	}
-	p.log.Warn("a call did not end at its deadline", "call", c.ID, "module", c.Module, "function", c.Function)
-	in.process.kill("killed: a call did not end at its deadline")
 }
 
 // health judges a plugin by what it sends. Only one that has something to do and sends nothing is asked for a sign of life.

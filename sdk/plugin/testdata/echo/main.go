@@ -99,8 +99,19 @@ func (e *echo) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, erro
 	case "sleep": // whatever the context says
 		time.Sleep(2 * time.Second)
 		return &engine.Result{}, nil
+	case "tardy": // later than the context says, and not too late
+		<-ctx.Done()
+		time.Sleep(100 * time.Millisecond)
+		return nil, ctx.Err()
 	case "exit":
 		os.Exit(7)
+	case "panic": // on a goroutine that nobody guards
+		go func() { panic("as a bug would") }()
+		select {}
+	case "segv": // as native code does it: Go's own handler would make an exit of the signal
+		return nil, syscall.Exec("/bin/sh", []string{"sh", "-c", "ulimit -c 0; kill -SEGV $$"}, nil)
+	case "oom": // as the kernel does it
+		return nil, syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	case "freeze":
 		return nil, syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 	case "child": // a process of its own, as engines start them to compile
