@@ -335,7 +335,7 @@ func TestValidateByHand(t *testing.T) {
 	}
 	cfg.KVS.Shards = -1
 	cfg.KVS.Store = "gone"
-	cfg.Engines["Bad Name"] = Plugin{SHA256: "x"}
+	cfg.Engines["Bad Name"] = Engine{SHA256: "x"}
 	err = cfg.Validate()
 	for _, want := range []string{"kvs.shards: -1 is too small", `no block store "gone"`, `"Bad Name" is not a name`, "64 hexadecimal"} {
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -297,9 +297,20 @@ func defaults(k *key, given map[string]any) map[string]any {
 		switch {
 		case c.kind == group && (!c.role || isGiven):
 			out[c.name] = defaults(c, sub)
+		case c.kind == labelled:
+			out[c.name] = labelledDefaults(c, sub)
 		case c.hasDef:
 			out[c.name] = leaf{Value: c.defaultValue(), Origin: Origin{Kind: FromDefault}}
 		}
+	}
+	return out
+}
+
+func labelledDefaults(k *key, given map[string]any) map[string]any {
+	out := map[string]any{}
+	for label, sub := range given {
+		block, _ := sub.(map[string]any)
+		out[label] = defaults(k, block)
 	}
 	return out
 }

@@ -78,9 +78,8 @@ func entries(v reflect.Value, k *key, path string, origins Origins) []entry {
 			}
 			out = append(out, entry{name: c.name, block: true, entries: entries(field, c, p, origins)})
 		case labelled:
-			plugins := field.Interface().(map[string]Plugin)
-			for _, label := range sortedNames(plugins) {
-				sub := entries(reflect.ValueOf(plugins[label]), c, join(p, label), origins)
+			for _, label := range labels(field) {
+				sub := entries(field.MapIndex(reflect.ValueOf(label)), c, join(p, label), origins)
 				out = append(out, entry{name: c.name, label: label, block: true, entries: sub})
 			}
 		case textMap, anyMap:

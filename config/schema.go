@@ -22,8 +22,8 @@ type Config struct {
 	Scheduler *Scheduler `key:"scheduler" doc:"Role: places calls and runs on executors."`
 	Executor  *Executor  `key:"executor" doc:"Role: runs functions in engines."`
 
-	Engines map[string]Plugin `key:"engine" doc:"An executor engine: a plugin that runs WebAssembly."`
-	Stores  map[string]Plugin `key:"store" doc:"A storage backend: a plugin that keeps values on disk."`
+	Engines map[string]Engine `key:"engine" doc:"An executor engine: a plugin that runs WebAssembly. Deployments choose one by its name (essad deploy --engine)."`
+	Stores  map[string]Store  `key:"store" doc:"A storage backend: a plugin that keeps values on disk."`
 }
 
 // Node is the daemon itself.
@@ -170,27 +170,35 @@ type SchedulerCompleted struct {
 
 // Executor is the executor role.
 type Executor struct {
-	Engines     []string       `key:"engines" doc:"Names of the engine blocks to use, the preferred one first. All of them where none is named."`
-	Workers     int            `key:"workers" default:"0" check:"min=0,max=4096" doc:"Calls that run at the same moment in each engine; 0 means one per core."`
-	Capacity    int            `key:"capacity" default:"4096" check:"min=1,max=1048576" doc:"Calls taken from schedulers and not ended; beyond it they are refused as overloaded."`
-	Memory      ByteSize       `key:"memory" default:"1GiB" check:"min=16MiB" doc:"Memory of all running functions together in each engine; calls wait for room."`
-	ModuleCache ByteSize       `key:"module_cache" default:"1GiB" check:"min=16MiB" doc:"Modules and their compiled code kept on disk."`
-	OutputWait  Duration       `key:"output_wait" default:"2s" check:"min=0s,max=5m" doc:"How long a slow reader may hold up a run's output before some of it is lost."`
-	StopGrace   Duration       `key:"stop_grace" default:"10ms" check:"min=1ms,max=1m" doc:"How long after its deadline a call may still run before its engine is killed: at once where the engine gives no sign of life, 20 times as long where it does."`
-	Drain       Duration       `key:"drain" default:"20s" check:"min=0s,max=1h" doc:"How long calls in flight may take when the daemon stops. Must be less than node.shutdown_timeout."`
-	Cache       ExecutorCache  `key:"cache" doc:"Values that functions read, cached beside them."`
-	Logs        ExecutorLogs   `key:"logs" doc:"Output of functions."`
-	Limits      ExecutorLimits `key:"limits" doc:"What one call may use where its deployment names nothing else. Exceeding a limit ends that call alone."`
+	Engines     []string           `key:"engines" doc:"Names of the engine blocks to use. The first one runs what names no engine. Where none is named: all of them, wazero first and the others by their names."`
+	Workers     int                `key:"workers" default:"0" check:"min=0,max=4096" doc:"Calls that run at the same moment in each process of an engine; 0 means one per core."`
+	Capacity    int                `key:"capacity" default:"4096" check:"min=1,max=1048576" doc:"Calls taken from schedulers and not ended; beyond it they are refused as overloaded."`
+	Memory      ByteSize           `key:"memory" default:"1GiB" check:"min=16MiB" doc:"Memory of all running functions together in each engine, whose shards have equal parts of it; calls wait for room."`
+	ModuleCache ByteSize           `key:"module_cache" default:"1GiB" check:"min=16MiB" doc:"Modules and their compiled code kept on disk."`
+	OutputWait  Duration           `key:"output_wait" default:"2s" check:"min=0s,max=5m" doc:"How long a slow reader may hold up a run's output before some of it is lost."`
+	StopGrace   Duration           `key:"stop_grace" default:"10ms" check:"min=1ms,max=1m" doc:"How long after its deadline a call may still run before its engine is killed: at once where the engine gives no sign of life, 20 times as long where it does."`
+	Drain       Duration           `key:"drain" default:"20s" check:"min=0s,max=1h" doc:"How long calls in flight may take when the daemon stops. Must be less than node.shutdown_timeout."`
+	Cache       ExecutorCache      `key:"cache" doc:"Values that functions read, cached beside them."`
+	Logs        ExecutorLogs       `key:"logs" doc:"Output of functions."`
+	Quarantine  ExecutorQuarantine `key:"quarantine" doc:"What becomes of a deployment whose calls do not end at their deadlines, so that the process they are in has to be killed with all its calls."`
+	Limits      ExecutorLimits     `key:"limits" doc:"What one call may use where its deployment names nothing else. Exceeding a limit ends that call alone."`
 }
 
 // ExecutorCache bounds the near cache.
 type ExecutorCache struct {
-	Bytes ByteSize `key:"bytes" default:"64MiB" check:"min=0" doc:"Size of the cache in each engine; 0 turns it off."`
+	Bytes ByteSize `key:"bytes" default:"64MiB" check:"min=0" doc:"Size of the cache in each engine, whose shards have equal parts of it; 0 turns it off."`
 }
 
 // ExecutorLogs bounds the output that is kept.
 type ExecutorLogs struct {
 	Ring ByteSize `key:"ring" default:"1MiB" check:"min=4KiB,max=1GiB" doc:"Output kept for each deployment; the oldest is dropped."`
+}
+
+// ExecutorQuarantine keeps those who kill engines out of them.
+type ExecutorQuarantine struct {
+	Strikes int      `key:"strikes" default:"2" check:"min=0,max=1000" doc:"Processes that the calls of one version of a deployment cost before further ones are refused; 0 means that they never are. Only the call that went on past its deadline counts, not those that died with it."`
+	For     Duration `key:"for" default:"10m" check:"min=1s,max=720h" doc:"How long they are refused, and how long a strike counts. Deploying another version, or essad quarantine lift, ends it at once."`
+	Entries int      `key:"entries" default:"1024" check:"min=1,max=1048576" doc:"Versions, and modules that were run without a deployment, with a strike against them that are remembered; beyond it the oldest is forgotten."`
 }
 
 // ExecutorLimits bounds one invocation.
@@ -208,9 +216,20 @@ type ExecutorLimits struct {
 	Stack     int64    `key:"stack" default:"0" check:"min=0" live:"true" doc:"Depth of the guest's stack, in units of about a byte of its frames; 0 means the engine's default, 16777216."`
 }
 
-// Plugin is a plugin of either kind. Its label is its name.
-type Plugin struct {
-	Path     string            `key:"path" check:"path" doc:"Program to start. Where none is given: essad-plugin-NAME in node.plugin_dir."`
+// Engine is a plugin that runs WebAssembly. Its label is its name.
+type Engine struct {
+	Plugin   string            `key:"plugin" check:"name" doc:"Name of the plugin, where it is not the block's: engine \"old\" { plugin = \"wazero\" }. One plugin can be several engines, with settings of their own."`
+	Path     string            `key:"path" check:"path" doc:"Program to start. Where none is given: essad-plugin-PLUGIN in node.plugin_dir."`
+	SHA256   string            `key:"sha256" check:"sha256" doc:"SHA-256 of the program in hexadecimal; another program is not started."`
+	Shards   int               `key:"shards" default:"1" check:"min=1,max=64" doc:"Processes that run it side by side. A deployment's calls go to one of them while it has a worker free, so that one that crashes or is killed costs few others."`
+	Settings map[string]any    `key:"settings" doc:"The plugin's own settings, passed on as they are; the plugin checks them."`
+	Env      map[string]string `key:"env" doc:"Environment of the plugin's process. It gets nothing of the daemon's own."`
+}
+
+// Store is a plugin that keeps values. Its label is its name.
+type Store struct {
+	Plugin   string            `key:"plugin" check:"name" doc:"Name of the plugin, where it is not the block's."`
+	Path     string            `key:"path" check:"path" doc:"Program to start. Where none is given: essad-plugin-PLUGIN in node.plugin_dir."`
 	SHA256   string            `key:"sha256" check:"sha256" doc:"SHA-256 of the program in hexadecimal; another program is not started."`
 	Settings map[string]any    `key:"settings" doc:"The plugin's own settings, passed on as they are; the plugin checks them."`
 	Env      map[string]string `key:"env" doc:"Environment of the plugin's process. It gets nothing of the daemon's own."`

@@ -52,7 +52,7 @@ func (c *Config) derive(origins Origins) []problem {
 		set("node.socket", "node.runtime_dir")
 	}
 	if c.Executor != nil && len(c.Executor.Engines) == 0 {
-		c.Executor.Engines = sortedNames(c.Engines)
+		c.Executor.Engines = enginesInOrder(c.Engines)
 		set("executor.engines", "the engine blocks")
 	}
 	if c.KVS == nil {
@@ -60,6 +60,18 @@ func (c *Config) derive(origins Origins) []problem {
 	}
 	return c.KVS.derive(sortedNames(c.Stores), origins, set)
 }
+
+// enginesInOrder puts the engine that is always there first: a deployment that names none is not to move to another one
+// because somebody adds a block.
+func enginesInOrder(engines map[string]Engine) []string {
+	names := sortedNames(engines)
+	if i := slices.Index(names, usualEngine); i > 0 {
+		names = slices.Insert(slices.Delete(names, i, i+1), 0, usualEngine)
+	}
+	return names
+}
+
+const usualEngine = "wazero"
 
 func (k *KVS) derive(stores []string, origins Origins, set func(path, from string)) (unclear []problem) {
 	if _, given := origins["kvs.store"]; !given {
@@ -128,6 +140,12 @@ func (c *Config) problems() []problem {
 	}
 	c.nodeProblems(add)
 	c.fabricProblems(add)
+	for _, name := range sortedNames(c.Engines) {
+		pluginProblems(add, "engine."+name, c.Engines[name].Plugin, c.Engines[name].Path)
+	}
+	for _, name := range sortedNames(c.Stores) {
+		pluginProblems(add, "store."+name, c.Stores[name].Plugin, c.Stores[name].Path)
+	}
 	if c.KVS != nil {
 		c.kvsProblems(add)
 	}
@@ -225,6 +243,29 @@ func (c *Config) executorProblems(add adder) {
 		add("executor.limits.memory", []string{"executor.memory"}, "Raise executor.memory, or lower the limit.",
 			"executor.limits.memory (%s) is larger than executor.memory (%s)", e.Limits.Memory, e.Memory)
 	}
+	c.shardProblems(add)
 }
 
-func sortedNames(m map[string]Plugin) []string { return slices.Sorted(maps.Keys(m)) }
+// shardProblems looks whether a call that takes what it may fits into a shard's part of the memory.
+func (c *Config) shardProblems(add adder) {
+	e := c.Executor
+	for i, name := range e.Engines {
+		n := ByteSize(c.Engines[name].Shards)
+		if n < 2 || slices.Index(e.Engines, name) != i || e.Limits.Memory > e.Memory || e.Memory/n >= e.Limits.Memory {
+			continue
+		}
+		add("engine."+name+".shards", []string{"executor.memory", "executor.limits.memory"},
+			"Raise executor.memory, or lower the limit or the number of shards.",
+			"engine.%s.shards: %d shards of executor.memory (%s) have %s each, less than executor.limits.memory (%s)",
+			name, n, e.Memory, e.Memory/n, e.Limits.Memory)
+	}
+}
+
+func pluginProblems(add adder, at, name, path string) {
+	if name != "" && path != "" {
+		add(at+".plugin", []string{at + ".path"}, "Leave out one of them: path names the program, plugin where it is looked for.",
+			"%s has both a plugin (%q) and a path", at, name)
+	}
+}
+
+func sortedNames[B any](m map[string]B) []string { return slices.Sorted(maps.Keys(m)) }

@@ -6,6 +6,11 @@ import (
 	"slices"
 )
 
+// labels lists the labels of a map of named blocks.
+func labels(blocks reflect.Value) []string {
+	return slices.Sorted(maps.Keys(anyKeys(blocks)))
+}
+
 // visit calls f for each key that holds a value, in the order of the schema; blocks that are off are left out. Maps are
 // handed over whole. A role and a named block are visited before their keys, with the value true.
 func (c *Config) visit(f func(path string, k *key, v any)) {
@@ -23,10 +28,9 @@ func visit(v reflect.Value, k *key, path string, f func(string, *key, any)) {
 			visit(field.Elem(), c, p, f)
 		case c.kind == group:
 		case c.kind == labelled:
-			plugins := field.Interface().(map[string]Plugin)
-			for _, label := range slices.Sorted(maps.Keys(plugins)) {
+			for _, label := range labels(field) {
 				f(join(p, label), c, true)
-				visit(reflect.ValueOf(plugins[label]), c, join(p, label), f)
+				visit(field.MapIndex(reflect.ValueOf(label)), c, join(p, label), f)
 			}
 		default:
 			f(p, c, field.Interface())

@@ -341,6 +341,10 @@ type (
 	Module = essav1.Module
 	// NodeStatus is what a daemon says of itself.
 	NodeStatus = essav1.NodeStatus
+	// PluginStatus is what a daemon says of a plugin's process.
+	PluginStatus = essav1.PluginStatus
+	// ExecutorInfo is what an executor says of itself.
+	ExecutorInfo = essav1.ExecutorInfo
 	// FabricStatus is what a daemon's node of the fabric is and whom it is linked to.
 	FabricStatus = essav1.FabricStatus
 	// LogRecord is one line a deployment wrote.

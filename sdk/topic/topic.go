@@ -95,6 +95,9 @@ func (n Names) ExecutorInfo(id string) string { return n.essa(executor, wild(id)
 // ExecutorPrepare is where an executor is asked to look at a module before it is deployed.
 func (n Names) ExecutorPrepare(id string) string { return n.essa(executor, wild(id), "prepare") }
 
+// ExecutorLift is where an executor is asked to end a quarantine.
+func (n Names) ExecutorLift(id string) string { return n.essa(executor, wild(id), "lift") }
+
 // ExecutorReport is where an executor publishes its load.
 func (n Names) ExecutorReport(id string) string { return n.essa(executor, wild(id), "report") }
 

@@ -108,6 +108,7 @@ func TestNames(t *testing.T) {
 		n.ExecutorFunctions("x1"):             "essa/executor/x1/run-function/**",
 		n.ExecutorInfo("x1"):                  "essa/executor/x1/info",
 		n.ExecutorReport("*"):                 "essa/executor/*/report",
+		n.ExecutorLift("*"):                   "essa/executor/*/lift",
 		n.Nested("*"):                         "essa/executor/*/nested",
 		n.Alive("kvs", "n1"):                  "essa/alive/kvs/n1",
 		n.Alive("*", "*"):                     "essa/alive/*/*",

@@ -241,7 +241,7 @@ func (a *Agent) openStore(ctx context.Context) (storage.Store, error) {
 		settings["path"] = a.folders.store(name)
 	}
 	return a.plugins.Store(ctx, supervisor.StoreSpec{
-		Name: name, Path: p.Path, SHA256: p.SHA256, Settings: settings, Env: environ(p.Env),
+		Name: name, Plugin: p.Plugin, Path: p.Path, SHA256: p.SHA256, Settings: settings, Env: environ(p.Env),
 	})
 }
 

@@ -1,11 +1,14 @@
 package agent
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/essa-project/essad/essad/internal/supervisor"
 	"github.com/essa-project/essad/sdk/client"
 	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
 	"github.com/essa-project/essad/sdk/status"
@@ -28,6 +31,7 @@ func (a *Agent) startNode(context.Context) error {
 	_, err = s.Queryable(statusKey, transport.QueryableOptions{}, func(q transport.Query) {
 		st := a.status(q.Context())
 		a.fabric.measure(q.Context(), st.Fabric)
+		st.Plugins, st.Installed = pluginStatus(a.plugins.Describe()), a.plugins.Installed()
 		raw, err := proto.Marshal(st)
 		if err != nil {
 			_ = transport.ReplyStatus(q, status.Errorf(status.Internal, "node: encode the status: %v", err))
@@ -49,12 +53,7 @@ func (a *Agent) status(ctx context.Context) *essav1.NodeStatus {
 		Node: a.cfg.Node.Name, Version: Version, StartedUnixNano: a.started.UnixNano(), Roles: a.roles(), Pid: hostPID(),
 	}
 	n.Fabric = a.fabric.status(a.cfg.Fabric.Mode)
-	for _, p := range a.plugins.Status() {
-		n.Plugins = append(n.Plugins, &essav1.PluginStatus{
-			Name: p.Name, Kind: p.Kind, State: p.State.String(), Pid: int32(p.PID), Restarts: int32(p.Restarts),
-			LastError: p.LastError, Version: p.Version,
-		})
-	}
+	n.Plugins = pluginStatus(a.plugins.Status())
 	if a.executor != nil {
 		n.Executor = a.executor.Info()
 	}
@@ -69,6 +68,26 @@ func (a *Agent) status(ctx context.Context) *essav1.NodeStatus {
 		}
 	}
 	return n
+}
+
+func pluginStatus(all []supervisor.PluginStatus) []*essav1.PluginStatus {
+	out := make([]*essav1.PluginStatus, 0, len(all))
+	for _, p := range all {
+		s := &essav1.PluginStatus{
+			Name: p.Name, Kind: p.Kind, State: p.State.String(), Pid: int32(p.PID), Restarts: int32(p.Restarts),
+			LastError: p.LastError, Version: p.Version, Shard: int32(p.Shard), Shards: int32(p.Shards),
+			Capabilities: p.Capabilities, Path: p.Path, Sha256: p.SHA256, Plugin: p.Plugin,
+		}
+		if !p.Started.IsZero() {
+			s.StartedUnixNano = p.Started.UnixNano()
+		}
+		out = append(out, s)
+	}
+	// In the order of the configuration's names, not in that in which the processes happened to start.
+	slices.SortStableFunc(out, func(a, b *essav1.PluginStatus) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Shard, b.Shard))
+	})
+	return out
 }
 
 // measure fills in the round trips of the links.

@@ -1,11 +1,13 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
 	"os"
 	"os/user"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -74,7 +76,11 @@ func (a *Agent) startExecutor(ctx context.Context) error {
 	ready := make(chan struct{})
 	r, err := executor.New(executor.Options{
 		ID: a.cfg.Node.Name, Session: s, Logger: a.log.Named("executor"), OnReady: func() { close(ready) },
-		Engines: a.startEngines, Capacity: c.Capacity, Limits: limits(c.Limits), LogRing: int64(c.Logs.Ring),
+		Engines: a.engines(), Workers: cmp.Or(c.Workers, runtime.GOMAXPROCS(0)),
+		Quarantine: executor.QuarantineLimits{
+			Strikes: c.Quarantine.Strikes, For: c.Quarantine.For.Std(), Entries: c.Quarantine.Entries,
+		},
+		Capacity: c.Capacity, Limits: limits(c.Limits), LogRing: int64(c.Logs.Ring),
 		OutputWait: c.OutputWait.Std(), Drain: c.Drain.Std(),
 	})
 	if err != nil {
@@ -92,23 +98,32 @@ func limits(l config.ExecutorLimits) engine.Limits {
 	}
 }
 
-// startEngines starts the engine plugins that the executor uses, the preferred one first.
-func (a *Agent) startEngines(ctx context.Context, b engine.Border) ([]executor.Engine, error) {
+// engines lists the engines that the executor uses, the preferred one first.
+func (a *Agent) engines() []executor.Engine {
 	c := a.cfg.Executor
 	var out []executor.Engine
 	for _, name := range c.Engines {
 		p := a.cfg.Engines[name]
-		e, err := a.plugins.Engine(ctx, supervisor.EngineSpec{
-			Name: name, Path: p.Path, SHA256: p.SHA256, Env: environ(p.Env), Border: b,
-			Settings: engineSettings(c, p, a.folders.engineCache(name)), KillAfter: c.StopGrace.Std(),
-		})
-		if err != nil {
-			return nil, err
+		start := func(ctx context.Context, shard int, b engine.Border, killed func(executor.Kill)) (executor.Process, error) {
+			e, err := a.plugins.Engine(ctx, supervisor.EngineSpec{
+				Name: name, Shard: shard, Shards: p.Shards, Plugin: p.Plugin, Path: p.Path, SHA256: p.SHA256, Env: environ(p.Env),
+				Settings: engineSettings(c, p, a.folders.engineCache(cmp.Or(p.Plugin, name))), KillAfter: c.StopGrace.Std(),
+				Border: b, Killed: func(l supervisor.LateCall) { killed(executor.Kill{Call: l.Call, Silent: l.Silent}) },
+			})
+			if err != nil {
+				return nil, err
+			}
+			return engineProcess{e}, nil
 		}
-		out = append(out, executor.Engine{Name: name, Engine: e, State: func() string { return a.pluginState(name) }})
+		out = append(out, executor.Engine{Name: name, Shards: p.Shards, Start: start})
 	}
-	return out, nil
+	return out
 }
+
+// engineProcess is a supervised engine as the executor has it.
+type engineProcess struct{ *supervisor.Engine }
+
+func (p engineProcess) State() string { return p.Engine.State().String() }
 
 func (a *Agent) startScheduler(ctx context.Context) error {
 	c := a.cfg.Scheduler
@@ -133,15 +148,6 @@ func (a *Agent) startScheduler(ctx context.Context) error {
 	}
 	a.scheduler = r
 	return a.startRole(ctx, "scheduler", r, ready, s)
-}
-
-func (a *Agent) pluginState(name string) string {
-	for _, p := range a.plugins.Status() {
-		if p.Name == name {
-			return p.State.String()
-		}
-	}
-	return "unknown"
 }
 
 // startGateway serves figures over HTTP, where that is configured.
@@ -198,11 +204,13 @@ func (a *Agent) Reload(next *config.Config) {
 }
 
 // engineSettings are what the executor's configuration says of its engines, under the names that sdk/engine/runtime gives
-// them, and over them what the engine's own block says.
-func engineSettings(c *config.Executor, p config.Plugin, cacheDir string) map[string]string {
+// them, and over them what the engine's own block says. Shards share what is said of the engine, except for the folder:
+// several processes, and several engines of one plugin, use that together.
+func engineSettings(c *config.Executor, p config.Engine, cacheDir string) map[string]string {
+	n := config.ByteSize(max(p.Shards, 1))
 	out := map[string]string{
 		"cache_dir": cacheDir, "workers": strconv.Itoa(c.Workers), "queue": strconv.Itoa(c.Capacity),
-		"memory": c.Memory.String(), "module_cache": c.ModuleCache.String(), "cache_bytes": c.Cache.Bytes.String(),
+		"memory": (c.Memory / n).String(), "module_cache": c.ModuleCache.String(), "cache_bytes": (c.Cache.Bytes / n).String(),
 	}
 	maps.Copy(out, pluginSettings(p.Settings))
 	return out

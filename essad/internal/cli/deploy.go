@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"text/tabwriter"
 	"time"
@@ -21,9 +22,20 @@ func (a *app) deployCmd() *cobra.Command {
 
 Deploying under a name that exists makes a new version active at once; calls in flight end on the old one, state is
 shared by all versions, and "essad rollback" goes back. The version is the first 12 hexadecimal digits of the hash of
-what was deployed, so deploying the same thing twice changes nothing.`,
+what was deployed, so deploying the same thing twice changes nothing.
+
+Engines: --engine names one that an executor has (essad plugins lists them); calls then go to executors that have it.
+
+Isolation says what a call finds of those before it:
+  snapshot  nothing: the module is initialised once, and what a call leaves in it is undone before the next
+  fresh     nothing: the module is loaded and initialised for each call, which takes far longer
+  instance  what earlier calls on the same instance left in memory; which calls those are is not promised
+
+With --warm-up an export without arguments is called once after the initialisation and before the snapshot is taken, so
+that what it computes is there for every call.`,
 		Example: `  essad deploy shop shop.wasm
-  essad deploy shop shop.wasm --memory 64MiB --wall-time 2s --retry always`,
+  essad deploy shop shop.wasm --memory 64MiB --wall-time 2s --retry always
+  essad deploy shop shop.wasm --engine wasmtime --isolation snapshot --warm-up prepare`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClient(cmd.Context(), func(c *client.Client, _ transport.Session) error {
@@ -43,6 +55,8 @@ what was deployed, so deploying the same thing twice changes nothing.`,
 	f := cmd.Flags()
 	f.StringArrayVar(&m.Env, "env", nil, "environment of its functions, K=V; may be repeated")
 	f.StringVar(&m.Engine, "engine", "", "the engine to run on (default: the executor's first)")
+	f.StringVar(&m.Isolation, "isolation", "snapshot", "what a call finds of those before it: snapshot, fresh or instance")
+	f.StringVar(&m.WarmUp, "warm-up", "", "an export to call once before the snapshot is taken")
 	f.StringVar(&m.Retry, "retry", "safe",
 		"what happens when an executor or engine dies in a call: safe (try again only if the call had no effects) or always")
 	limits.add(f)
@@ -121,15 +135,25 @@ func (a *app) deploymentsCmd() *cobra.Command {
 				if a.output == "json" {
 					return a.printJSON(ds)
 				}
-				w := a.table("NAME", "VERSION", "MODULE", "FUNCTIONS", "DEPLOYED", "VERSIONS")
+				w := a.table("NAME", "VERSION", "MODULE", "ENGINE", "ISOLATION", "FUNCTIONS", "DEPLOYED", "VERSIONS")
 				for _, d := range ds {
 					m := d.Active
-					row(w, m.Name, m.Version, short(m.Module), len(m.Functions), age(m.CreatedUnixNano), len(d.History))
+					row(w, m.Name, m.Version, short(m.Module), cmp.Or(m.Engine, "default"), isolationOf(m), len(m.Functions),
+						age(m.CreatedUnixNano), len(d.History))
 				}
 				return w.Flush()
 			})
 		},
 	}
+}
+
+// isolationOf tells how instances of a deployment are kept, and what warms them up.
+func isolationOf(m *client.Manifest) string {
+	text := cmp.Or(m.Isolation, "snapshot")
+	if m.WarmUp != "" {
+		text += " after " + m.WarmUp
+	}
+	return text
 }
 
 func (a *app) modulesCmd() *cobra.Command {
@@ -162,8 +186,7 @@ func (a *app) printModules(ms []*client.Module) error {
 	return w.Flush()
 }
 
-// short is the beginning of a hash, enough for people.
-func short(sha string) string { return sha[:min(len(sha), 12)] }
+func short(sha string) string { return client.Short(sha) }
 
 func (a *app) gcCmd() *cobra.Command {
 	var (

@@ -110,14 +110,31 @@ func (a *app) printNode(n *client.NodeStatus) {
 			s.InFlight, s.Queued, s.Calls, s.Failed, s.Retried, dash(strings.Join(s.Executors, ", ")))
 	}
 	if e := n.Executor; e != nil {
-		fmt.Fprintf(a.out, "  executor   %d of %d calls, %d modules ready\n", e.InFlight, e.Slots, len(e.Modules))
+		a.printExecutor(e)
 	}
 	if k := n.Kvs; k != nil {
 		fmt.Fprintf(a.out, "  kvs        %d keys, %d KiB in memory, %d KiB on disk; %d gets (%d hits), %d puts; store %s, durability %s\n",
 			k.Keys, k.MemoryBytes>>10, k.DiskBytes>>10, k.Gets, k.Hits, k.Puts, dash(k.Store), k.Durability)
 	}
 	for _, p := range n.Plugins {
-		fmt.Fprintf(a.out, "  plugin     %s (%s) %s, pid %d, %d restarts%s\n", p.Name, p.Kind, p.State, p.Pid, p.Restarts, lastError(p.LastError))
+		fmt.Fprintf(a.out, "  plugin     %s (%s) %s, pid %d, %d restarts%s\n", pluginName(p), p.Kind, p.State, p.Pid, p.Restarts, lastError(p.LastError))
+	}
+}
+
+func (a *app) printExecutor(e *client.ExecutorInfo) {
+	engines := make([]string, len(e.Engines))
+	for i, g := range e.Engines {
+		engines[i] = g.Name
+		if g.Default && len(e.Engines) > 1 {
+			engines[i] += " (default)"
+		}
+		if g.Shards > 1 {
+			engines[i] += fmt.Sprintf(" (%d of %d shards)", g.Ready, g.Shards)
+		}
+	}
+	fmt.Fprintf(a.out, "  executor   %d of %d calls, %d modules ready; engines: %s\n", e.InFlight, e.Slots, len(e.Modules), strings.Join(engines, ", "))
+	for _, q := range e.Quarantine {
+		fmt.Fprintf(a.out, "  quarantine %s until %s, %d processes killed\n", quarantined(q), until(q), q.Strikes)
 	}
 }
 
@@ -152,32 +169,6 @@ func lastError(s string) string {
 		return ""
 	}
 	return "; last error: " + s
-}
-
-func (a *app) pluginsCmd() *cobra.Command {
-	return &cobra.Command{
-		Use:   "plugins",
-		Short: "List the engine and storage plugins of every daemon",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withNodes(cmd.Context(), func(nodes []*client.NodeStatus) error {
-				if a.output == "json" {
-					byNode := map[string]any{}
-					for _, n := range nodes {
-						byNode[n.Node] = n.Plugins
-					}
-					return a.printJSON(byNode)
-				}
-				w := a.table("NODE", "PLUGIN", "KIND", "VERSION", "STATE", "PID", "RESTARTS", "LAST ERROR")
-				for _, n := range nodes {
-					for _, p := range n.Plugins {
-						row(w, n.Node, p.Name, p.Kind, dash(p.Version), p.State, p.Pid, p.Restarts, dash(p.LastError))
-					}
-				}
-				return w.Flush()
-			})
-		},
-	}
 }
 
 func (a *app) logsCmd() *cobra.Command {

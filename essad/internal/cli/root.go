@@ -134,7 +134,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.devCmd(), a.validateCmd(), a.configCmd(),
 		a.runCmd(), a.deployCmd(), a.undeployCmd(), a.rollbackCmd(), a.callCmd(), a.resultCmd(),
-		a.psCmd(), a.modulesCmd(), a.deploymentsCmd(), a.statusCmd(), a.pingCmd(), a.tapCmd(), a.pluginsCmd(), a.logsCmd(),
+		a.psCmd(), a.modulesCmd(), a.deploymentsCmd(), a.statusCmd(), a.pingCmd(), a.tapCmd(), a.pluginsCmd(), a.quarantineCmd(), a.logsCmd(),
 		a.kvsCmd(), a.benchCmd(), a.versionCmd(),
 	)
 	return root

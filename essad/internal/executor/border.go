@@ -15,12 +15,16 @@ import (
 	"github.com/essa-project/essad/sdk/transport"
 )
 
-// border is what the engines ask of this executor.
-type border struct{ role *Role }
+// border is what one process of an engine asks of this executor.
+type border struct {
+	role  *Role
+	shard *shard
+}
 
 var _ engine.Border = (*border)(nil)
 
 func (b *border) Load(ctx context.Context, o *engine.Origin, key []byte, wait bool) (engine.Value, error) {
+	b.shard.holds.add(o.Scope) // before the value is on its way: a change of it must not miss the cache it enters
 	v, err := b.role.kvs.Load(ctx, client.DataSpace, o.Scope, key, wait)
 	return engine.Value{Data: v.Data, Version: v.Version, Lease: v.Lease}, err
 }
@@ -28,6 +32,7 @@ func (b *border) Load(ctx context.Context, o *engine.Origin, key []byte, wait bo
 func (b *border) Merge(ctx context.Context, o *engine.Origin, key, value []byte) (uint64, error) {
 	// Marked before it is sent: a put whose acknowledgement is lost may have been applied.
 	b.effect(o)
+	b.shard.holds.add(o.Scope)
 	return b.role.kvs.Merge(ctx, client.DataSpace, o.Scope, key, value)
 }
 
@@ -37,12 +42,17 @@ func (b *border) effect(o *engine.Origin) {
 	}
 }
 
-// Call hands a nested call that the engine has no room for to a scheduler, which knows the other executors.
-func (b *border) Call(ctx context.Context, o *engine.Origin, c *engine.Call) (*engine.Result, error) {
+// Call takes a nested call that the process has no room for: to one beside it that is idle, or to a scheduler, which knows
+// the other executors. There it runs in whatever engine its root's deployment names, or that executor prefers.
+func (b *border) Call(ctx context.Context, o *engine.Origin, c *engine.Call) (_ *engine.Result, err error) {
 	b.effect(o)
+	if f := b.role.core.admitNested(c, b.shard); f != nil {
+		defer func() { b.role.core.end(f, err) }()
+		return b.role.invoke(ctx, f.shard, c)
+	}
 	inv := &essav1.Invocation{
 		Id: c.ID[:], Root: c.Root[:], Module: c.Module, Scope: c.Scope, Function: c.Function,
-		Depth: int32(c.Depth), Limits: limitsOf(c.Limits), Env: c.Env,
+		Depth: int32(c.Depth), Limits: limitsOf(c.Limits), Env: c.Env, Isolation: c.Isolation.String(), WarmUp: c.WarmUp,
 	}
 	if !c.Deadline.IsZero() {
 		inv.DeadlineUnixNano = c.Deadline.UnixNano()
@@ -51,7 +61,7 @@ func (b *border) Call(ctx context.Context, o *engine.Origin, c *engine.Call) (*e
 		inv.Fresh = append(inv.Fresh, &essav1.KeyVersion{Key: []byte(kv.Key), Version: kv.Version})
 	}
 	if r := b.role.core.rootOf(o.Root); r != nil {
-		inv.Deployment, inv.Engine, inv.RunOutput = r.output.deployment, r.engine, !r.output.run.IsZero()
+		inv.Deployment, inv.Version, inv.Engine, inv.RunOutput = r.who.deployment, r.who.version, r.engine, !r.output.run.IsZero()
 	}
 	att, err := proto.Marshal(inv)
 	if err != nil {

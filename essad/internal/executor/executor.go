@@ -29,22 +29,16 @@ type Options struct {
 	ID      string
 	Session transport.Session
 	Logger  hclog.Logger
-	// Engines starts the engines and gives each the border to call back through.
-	Engines func(ctx context.Context, b engine.Border) ([]Engine, error)
+	Engines []Engine // the first one runs the calls that name none
 
-	Capacity   int           // invocations from schedulers at once; beyond it: overloaded
-	Limits     engine.Limits // where a call names none
-	LogRing    int64         // bytes of output kept per deployment
-	OutputWait time.Duration // how long a slow reader may hold up a run's output before some is lost
-	Drain      time.Duration // how long calls in flight may take at shutdown
-	OnReady    func()        // called once the executor takes calls
-}
-
-// Engine is one engine under the name the configuration gives it.
-type Engine struct {
-	Name   string
-	Engine engine.Engine
-	State  func() string // for status; nil where nobody watches it
+	Workers    int              // calls that a process of an engine runs at the same moment
+	Quarantine QuarantineLimits // of those who make engines be killed
+	Capacity   int              // invocations from schedulers at once; beyond it: overloaded
+	Limits     engine.Limits    // where a call names none
+	LogRing    int64            // bytes of output kept per deployment
+	OutputWait time.Duration    // how long a slow reader may hold up a run's output before some is lost
+	Drain      time.Duration    // how long calls in flight may take at shutdown
+	OnReady    func()           // called once the executor takes calls
 }
 
 // Role is the executor role.
@@ -68,24 +62,20 @@ type Role struct {
 	prepares sync.WaitGroup
 }
 
-type engineState struct {
-	Engine
-	info engine.Info
-
-	mu        sync.Mutex
-	preparing map[string]*preparation
-}
-
 // New makes an executor; Run starts it.
 func New(o Options) (*Role, error) {
-	if o.ID == "" || o.Session == nil || o.Engines == nil {
-		return nil, errors.New("executor: Options need an ID, a Session and Engines")
+	if o.ID == "" || o.Session == nil {
+		return nil, errors.New("executor: Options need an ID and a Session")
+	}
+	if len(o.Engines) == 0 {
+		return nil, errors.New("executor: no engine is configured (add a block: engine \"wazero\" {})")
 	}
 	if o.Logger == nil {
 		o.Logger = hclog.NewNullLogger()
 	}
+	o.Quarantine.Executor = o.ID
 	return &Role{
-		opts: o, log: o.Logger, limits: o.Limits, core: newCore(o.Capacity), logs: newLogs(o.LogRing),
+		opts: o, log: o.Logger, limits: o.Limits, core: newCore(o.Capacity, o.Workers, o.Quarantine), logs: newLogs(o.LogRing),
 		changed: make(chan struct{}, 1),
 	}, nil
 }
@@ -122,6 +112,7 @@ func (r *Role) Run(ctx context.Context) error {
 		{names.ExecutorInfo(r.opts.ID), r.handleInfo},
 		{names.ExecutorLogs(r.opts.ID), r.handleLogs},
 		{names.ExecutorPrepare(r.opts.ID), r.handlePrepare},
+		{names.ExecutorLift(r.opts.ID), r.handleLift},
 	} {
 		c, err := s.Queryable(d.key, inline, d.h)
 		if err != nil {
@@ -158,20 +149,9 @@ func (r *Role) start(ctx context.Context) error {
 			_ = r.feed.Close()
 		}
 	}()
-	engines, err := r.opts.Engines(ctx, &border{role: r})
+	states, err := r.startEngines(ctx)
 	if err != nil {
 		return fmt.Errorf("executor: %w", err)
-	}
-	if len(engines) == 0 {
-		return errors.New("executor: no engine is configured (add a block: engine \"wazero\" {})")
-	}
-	var states []*engineState
-	for _, e := range engines {
-		info, err := e.Engine.Info(ctx)
-		if err != nil {
-			return fmt.Errorf("executor: engine %q: %w", e.Name, err)
-		}
-		states = append(states, &engineState{Engine: e, info: info, preparing: map[string]*preparation{}})
 	}
 	r.engines.Store(&states)
 	return nil
@@ -197,40 +177,6 @@ func (r *Role) drain(ctx context.Context) {
 			r.log.Warn("calls did not end in time and are cancelled", "calls", r.core.inFlight(), "waited", r.opts.Drain)
 			return
 		case <-tick.C:
-		}
-	}
-}
-
-// engineNamed returns the engine a call asks for, the first one if it asks for none.
-func (r *Role) engineNamed(name string) (*engineState, error) {
-	engines := r.enginesNow()
-	if name == "" {
-		return engines[0], nil
-	}
-	for _, e := range engines {
-		if e.Name == name {
-			return e, nil
-		}
-	}
-	return nil, errNoEngine(name)
-}
-
-// updateCaches passes on to the engines what has changed of what they may have cached.
-func (r *Role) updateCaches(ctx context.Context, in []client.CacheUpdate) {
-	out := make([]engine.CacheUpdate, 0, len(in))
-	for _, u := range in {
-		if u.Key != nil && u.Space != client.DataSpace {
-			continue
-		}
-		out = append(out, engine.CacheUpdate{
-			Scope: u.Scope, Key: u.Key, Drop: u.Drop,
-			Value: engine.Value{Data: u.Value.Data, Version: u.Value.Version, Lease: u.Value.Lease},
-		})
-	}
-	for _, e := range r.enginesNow() {
-		if err := e.Engine.Engine.Update(ctx, out); err != nil {
-			// An engine that cannot be told is gone, and its cache with it; what starts in its place starts empty.
-			r.log.Debug("engine did not take a cache update", "engine", e.Name, "error", err)
 		}
 	}
 }

@@ -32,12 +32,15 @@ var module = hex.EncodeToString(make([]byte, 32))
 // fakeEngine is an engine whose functions are Go. It forgets its modules on demand.
 type fakeEngine struct {
 	border   engine.Border
+	killed   func(Kill)
+	down     atomic.Bool
 	invoke   func(ctx context.Context, b engine.Border, c *engine.Call) (*engine.Result, error)
 	prepare  func(ctx context.Context) error
 	prepares atomic.Int32
 
-	mu    sync.Mutex
-	ready map[string]bool
+	mu      sync.Mutex
+	ready   map[string]bool
+	updates []engine.CacheUpdate
 }
 
 func (e *fakeEngine) Info(context.Context) (engine.Info, error) {
@@ -69,22 +72,45 @@ func (e *fakeEngine) Invoke(ctx context.Context, c *engine.Call) (*engine.Result
 	return e.invoke(ctx, e.border, c)
 }
 
-func (e *fakeEngine) Update(context.Context, []engine.CacheUpdate) error { return nil }
-func (e *fakeEngine) Close() error                                       { return nil }
+func (e *fakeEngine) Update(_ context.Context, u []engine.CacheUpdate) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.updates = append(e.updates, u...)
+	return nil
+}
+
+func (e *fakeEngine) Close() error { return nil }
+func (e *fakeEngine) Ready() bool  { return !e.down.Load() }
+func (e *fakeEngine) State() string {
+	if e.down.Load() {
+		return "starting"
+	}
+	return "ready"
+}
 
 // rig is an executor with a fake engine and a key-value store that holds nothing but the manifest of one module.
 type rig struct {
 	t      *testing.T
 	role   *Role
 	engine *fakeEngine
+	shards []*fakeEngine // engine is the first
 	s      transport.Session
 	stop   func()
 }
 
 func newRig(t *testing.T, capacity int, invoke func(context.Context, engine.Border, *engine.Call) (*engine.Result, error)) *rig {
 	t.Helper()
+	return newShardedRig(t, capacity, 1, invoke)
+}
+
+func newShardedRig(t *testing.T, capacity, shards int, invoke func(context.Context, engine.Border, *engine.Call) (*engine.Result, error)) *rig {
+	t.Helper()
 	bus := transport.NewBus()
-	r := &rig{t: t, s: bus.Open(), engine: &fakeEngine{invoke: invoke, ready: map[string]bool{}}}
+	r := &rig{t: t, s: bus.Open()}
+	for range shards {
+		r.shards = append(r.shards, &fakeEngine{invoke: invoke, ready: map[string]bool{}})
+	}
+	r.engine = r.shards[0]
 	if _, err := r.s.Queryable(topic.Default.AnyRequest(), transport.QueryableOptions{Complete: true}, fakeStore); err != nil {
 		t.Fatal(err)
 	}
@@ -92,10 +118,11 @@ func newRig(t *testing.T, capacity int, invoke func(context.Context, engine.Bord
 	role, err := New(Options{
 		ID: "e", Session: mine, Capacity: capacity, LogRing: 1 << 10, OutputWait: 20 * time.Millisecond, Drain: 200 * time.Millisecond,
 		Limits: engine.Limits{Memory: 1 << 20, Log: 77}, OnReady: func() { close(ready) },
-		Engines: func(_ context.Context, b engine.Border) ([]Engine, error) {
-			r.engine.border = b
-			return []Engine{{Name: "fake", Engine: r.engine}}, nil
-		},
+		Quarantine: QuarantineLimits{Strikes: 2, For: time.Minute, Entries: 4}, Workers: 2,
+		Engines: []Engine{{Name: "fake", Shards: shards, Start: func(_ context.Context, i int, b engine.Border, killed func(Kill)) (Process, error) {
+			r.shards[i].border, r.shards[i].killed = b, killed
+			return r.shards[i], nil
+		}}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -194,12 +221,14 @@ func TestCall(t *testing.T) {
 	})
 	inv := invocation(func(i *essav1.Invocation) {
 		i.Limits, i.Env, i.Depth, i.WantStats = &essav1.Limits{Memory: 5}, []string{"A=1"}, 2, true
+		i.Isolation, i.WarmUp = "instance", "prepare"
 	})
 	v, out, err := r.call(inv)
 	if v != "args" || err != nil || !out.HasValue || out.Frontier != 9 || len(out.Writes) != 1 || out.Stats.GetEngine() != "fake" {
 		t.Fatalf("%q, %v, %v", v, out, err)
 	}
-	if got.Limits.Memory != 5 || got.Limits.Log != 77 || got.Depth != 2 || got.Scope != "d/shop" || got.Env[0] != "A=1" {
+	if got.Limits.Memory != 5 || got.Limits.Log != 77 || got.Depth != 2 || got.Scope != "d/shop" || got.Env[0] != "A=1" ||
+		got.Isolation != engine.Reused || got.WarmUp != "prepare" {
 		t.Errorf("call %+v", got)
 	}
 	r.role.SetLimits(engine.Limits{Memory: 6, Log: 78})
@@ -208,15 +237,16 @@ func TestCall(t *testing.T) {
 	}
 	r.quiet()
 	for name, change := range map[string]func(*essav1.Invocation){
-		"id":     func(i *essav1.Invocation) { i.Id = []byte{1} },
-		"root":   func(i *essav1.Invocation) { i.Root = nil },
-		"module": func(i *essav1.Invocation) { i.Module = "index" },
+		"id":        func(i *essav1.Invocation) { i.Id = []byte{1} },
+		"root":      func(i *essav1.Invocation) { i.Root = nil },
+		"module":    func(i *essav1.Invocation) { i.Module = "index" },
+		"isolation": func(i *essav1.Invocation) { i.Isolation = "none" },
 	} {
 		if _, _, err := r.call(invocation(change)); status.Of(err) != status.Invalid {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, _, err := r.call(invocation(func(i *essav1.Invocation) { i.Engine = "nosuch" })); status.Of(err) != status.NotFound {
+	if _, _, err := r.call(invocation(func(i *essav1.Invocation) { i.Engine = "nosuch" })); status.Of(err) != status.NotFound || !strings.Contains(err.Error(), "it has fake") {
 		t.Errorf("engine: %v", err)
 	}
 	other := strings.Repeat("ab", 32)
@@ -251,23 +281,23 @@ func TestAdmission(t *testing.T) {
 	close(release)
 	all.Wait()
 	r.quiet()
-	c := newCore(3)
+	c, e := newCore(3, 1, QuarantineLimits{}), stateOf(1)
 	call := &engine.Call{ID: hlc.ID{1}, Root: hlc.ID{1}}
-	f, err := c.admit(call, nil, &essav1.Invocation{})
+	f, err := c.admit(t0, call, e, &essav1.Invocation{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.admit(call, nil, &essav1.Invocation{}); status.Of(err) != status.Conflict {
+	if _, err := c.admit(t0, call, e, &essav1.Invocation{}); status.Of(err) != status.Conflict {
 		t.Errorf("the same call twice: %v", err)
 	}
-	nested, err := c.admit(&engine.Call{ID: hlc.ID{2}, Root: hlc.ID{1}}, nil, &essav1.Invocation{})
+	nested, err := c.admit(t0, &engine.Call{ID: hlc.ID{2}, Root: hlc.ID{1}}, e, &essav1.Invocation{})
 	if err != nil || nested.root != f.root {
 		t.Errorf("a call of the same root has another one, %v", err)
 	}
-	if c.end(f); c.rootOf(hlc.ID{1}) == nil {
+	if c.end(f, nil); c.rootOf(hlc.ID{1}) == nil {
 		t.Error("the root is gone before its last call")
 	}
-	if c.end(nested); c.rootOf(hlc.ID{1}) != nil {
+	if c.end(nested, nil); c.rootOf(hlc.ID{1}) != nil {
 		t.Error("the root is left")
 	}
 }
@@ -476,6 +506,7 @@ func TestNestedTakesItsRootAlong(t *testing.T) {
 		o := origin(c)
 		res, err := b.Call(ctx, o, &engine.Call{
 			ID: hlc.NewID(), Root: c.Root, Function: "g", Scope: c.Scope, Module: c.Module, Depth: 1, Args: []byte("x"),
+			Isolation: c.Isolation, WarmUp: c.WarmUp,
 			Fresh: []engine.KeyVersion{{Key: "k", Version: 4}},
 		})
 		if err != nil {
@@ -493,12 +524,15 @@ func TestNestedTakesItsRootAlong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, out, err := r.ask(t.Context(), invocation(func(i *essav1.Invocation) { i.Engine = "fake" }), true)
+	v, out, err := r.ask(t.Context(), invocation(func(i *essav1.Invocation) {
+		i.Engine, i.Version, i.Isolation, i.WarmUp = "fake", "1", "fresh", "prepare"
+	}), true)
 	if v != "nested x" || err != nil || len(out.Writes) != 1 || out.Writes[0].Version != 8 {
 		t.Fatalf("%q, %v, %v", v, out, err)
 	}
 	inv := <-seen
-	if inv.Engine != "fake" || inv.Deployment != "shop" || !inv.RunOutput || inv.Depth != 1 || inv.Fresh[0].Version != 4 {
+	if inv.Engine != "fake" || inv.Deployment != "shop" || !inv.RunOutput || inv.Depth != 1 || inv.Fresh[0].Version != 4 ||
+		inv.Version != "1" || inv.Isolation != "fresh" || inv.WarmUp != "prepare" {
 		t.Errorf("nested %v", inv)
 	}
 }

@@ -50,13 +50,18 @@ func (r *Role) execute(ctx context.Context, inv *essav1.Invocation, args []byte,
 	if err != nil {
 		return nil, nil, err
 	}
-	f, err := r.core.admit(call, e, inv)
+	f, err := r.core.admit(time.Now(), call, e, inv)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer r.core.end(f)
+	defer func() {
+		if run && inv.Deployment == "" {
+			f.shard.holds.remove(call.Scope)
+		}
+		r.core.end(f, err)
+	}()
 	// No timer here: the engine keeps the deadline, and ctx ends when the scheduler stops waiting.
-	res, err := r.invoke(ctx, e, call)
+	res, err := r.invoke(ctx, f.shard, call)
 	if err != nil {
 		return nil, f, r.verdict(f, err)
 	}
@@ -64,14 +69,14 @@ func (r *Role) execute(ctx context.Context, inv *essav1.Invocation, args []byte,
 }
 
 // invoke calls the engine, preparing the module first where this engine process does not have it yet.
-func (r *Role) invoke(ctx context.Context, e *engineState, call *engine.Call) (*engine.Result, error) {
+func (r *Role) invoke(ctx context.Context, s *shard, call *engine.Call) (*engine.Result, error) {
 	const prepares = 3 // each further one means that the engine process was replaced in between
 	for i := 0; ; i++ {
-		res, err := e.Engine.Engine.Invoke(ctx, call)
+		res, err := s.Invoke(ctx, call)
 		if i == prepares || status.Of(err) != status.NotFound || status.DetailOf(err) != "module" {
 			return res, err
 		}
-		if _, err := r.prepare(ctx, e, call.Module); err != nil {
+		if _, err := r.prepare(ctx, s, call.Module); err != nil {
 			return nil, err
 		}
 	}
@@ -100,9 +105,14 @@ func (r *Role) callOf(inv *essav1.Invocation, args []byte, run bool) (*engine.Ca
 	if err := checkModule(inv.Module); err != nil {
 		return nil, err
 	}
+	isolation, err := engine.ParseIsolation(inv.Isolation)
+	if err != nil {
+		return nil, err
+	}
 	c := &engine.Call{
 		ID: id, Root: root, Module: inv.Module, Scope: inv.Scope, Run: run, Function: inv.Function, Args: args,
 		Argv: inv.Argv, Env: inv.Env, Stdin: inv.Stdin, Depth: int(inv.Depth), Limits: r.limitsFor(inv.Limits),
+		Isolation: isolation, WarmUp: inv.WarmUp,
 	}
 	if run && inv.Limits.GetLog() == 0 {
 		c.Limits.Log = unlimited // it goes to whoever asked for the run; what is kept of it is bounded elsewhere
@@ -173,7 +183,7 @@ func (r *Role) outcome(inv *essav1.Invocation, f *inFlight, res *engine.Result) 
 	if inv.WantStats {
 		o.Stats = &essav1.Stats{
 			QueuedNano: int64(res.Stats.Queued), GuestNano: int64(res.Stats.Guest), HostCalls: res.Stats.HostCalls,
-			Memory: res.Stats.Memory, Nested: int32(res.Stats.Nested), Executor: r.opts.ID, Engine: f.engine.Name,
+			Memory: res.Stats.Memory, Nested: int32(res.Stats.Nested), Executor: r.opts.ID, Engine: f.shard.engine.name,
 			Fuel: res.Stats.Fuel,
 		}
 	}
@@ -188,21 +198,21 @@ type preparation struct {
 	err  error
 }
 
-// prepare brings a module into an engine, once however many calls wait for it. It goes on when the call that asked first
+// prepare brings a module into a process of an engine, once however many calls wait for it. It goes on when the call that asked first
 // gives up: the others need it, and so will the next. It ends with the role.
-func (r *Role) prepare(ctx context.Context, e *engineState, sha string) (*preparation, error) {
-	e.mu.Lock()
-	p := e.preparing[sha]
+func (r *Role) prepare(ctx context.Context, s *shard, sha string) (*preparation, error) {
+	s.mu.Lock()
+	p := s.preparing[sha]
 	if p == nil {
 		p = &preparation{done: make(chan struct{})}
-		e.preparing[sha] = p
+		s.preparing[sha] = p
 		r.prepares.Add(1)
 		go func() {
 			defer r.prepares.Done()
-			r.runPreparation(r.work, e, sha, p)
+			r.runPreparation(r.work, s, sha, p)
 		}()
 	}
-	e.mu.Unlock()
+	s.mu.Unlock()
 	select {
 	case <-p.done:
 		return p, p.err
@@ -214,34 +224,30 @@ func (r *Role) prepare(ctx context.Context, e *engineState, sha string) (*prepar
 // prepareTimeout bounds fetching and compiling one module.
 const prepareTimeout = 5 * time.Minute
 
-func (r *Role) runPreparation(ctx context.Context, e *engineState, sha string, p *preparation) {
+func (r *Role) runPreparation(ctx context.Context, s *shard, sha string, p *preparation) {
 	ctx, cancel := context.WithTimeout(ctx, prepareTimeout)
 	defer cancel()
 	start := time.Now()
-	p.err = r.loadInto(ctx, e, sha, p)
+	p.err = r.loadInto(ctx, s, sha, p)
 	if p.err == nil {
-		r.log.Debug("module is ready", "module", sha, "engine", e.Name, "took", time.Since(start))
+		r.log.Debug("module is ready", "module", sha, "engine", s.engine.name, "shard", s.index, "took", time.Since(start))
 		r.modules.add(sha)
 		r.reportSoon()
 	}
-	e.mu.Lock()
-	delete(e.preparing, sha)
-	e.mu.Unlock()
+	s.mu.Lock()
+	delete(s.preparing, sha)
+	s.mu.Unlock()
 	close(p.done)
 }
 
-func (r *Role) loadInto(ctx context.Context, e *engineState, sha string, p *preparation) error {
+func (r *Role) loadInto(ctx context.Context, s *shard, sha string, p *preparation) error {
 	var err error
 	if p.size, err = client.ModuleSize(ctx, r.kvs, sha); err != nil {
 		return err
 	}
-	info, err := e.Engine.Engine.Prepare(ctx, engine.Module{SHA256: sha, Size: p.size}, func() (io.ReadCloser, error) {
+	info, err := s.Prepare(ctx, engine.Module{SHA256: sha, Size: p.size}, func() (io.ReadCloser, error) {
 		return client.OpenModule(ctx, r.kvs, sha)
 	})
 	p.info = &info
 	return err
-}
-
-func errNoEngine(name string) error {
-	return status.Errorf(status.NotFound, "executor has no engine named %q", name)
 }

@@ -51,16 +51,71 @@ func (r *Role) Info() *essav1.ExecutorInfo {
 		Id: r.opts.ID, Slots: int32(r.opts.Capacity), Queue: int32(r.opts.Capacity),
 		InFlight: int32(r.core.inFlight()), Modules: r.modules.list(), Fuel: r.fuel.Load(),
 	}
-	for _, e := range r.enginesNow() {
-		state := "ready"
-		if e.State != nil {
-			state = e.State()
-		}
-		info.Engines = append(info.Engines, &essav1.EngineInfo{
-			Name: e.Name, Engine: e.info.Name, Version: e.info.Version, State: state, Capabilities: e.info.Capabilities,
-		})
+	for i, e := range r.enginesNow() {
+		info.Engines = append(info.Engines, e.report(i == 0))
 	}
+	r.core.report(time.Now(), info)
 	return info
+}
+
+func (e *engineState) report(isDefault bool) *essav1.EngineInfo {
+	i := &essav1.EngineInfo{
+		Name: e.name, Engine: e.info.Name, Version: e.info.Version, Capabilities: e.info.Capabilities,
+		Shards: int32(len(e.shards)), State: e.shards[0].State(), Default: isDefault,
+	}
+	for _, s := range e.shards {
+		if s.Ready() {
+			i.Ready++
+			i.State = s.State()
+		}
+	}
+	return i
+}
+
+// report adds what is held against whom.
+func (c *core) report(now time.Time, info *essav1.ExecutorInfo) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	info.Quarantine = c.quarantine.list(now)
+	info.Strikes, info.Refused = c.quarantine.strikes, c.quarantine.refused
+}
+
+// killed hears that a process was killed because of one of its calls.
+func (r *Role) killed(s *shard, k Kill) {
+	q := r.core.strike(time.Now(), s, k)
+	name := []any{"call", k.Call.ID, "engine", s.engine.name, "shard", s.index}
+	switch {
+	case q == nil:
+		r.log.Warn("an engine was killed; the late call may be innocent and does not count", name...)
+	case int(q.Strikes) > r.opts.Quarantine.Strikes && q.UntilUnixNano != 0:
+		r.log.Debug("an engine was killed because of a call that began before its quarantine", name...)
+		r.reportSoon()
+	case q.UntilUnixNano == 0:
+		r.log.Warn("an engine was killed because of a call; another such call leads to quarantine", append(name,
+			"deployment", q.Deployment, "version", q.Version, "module", q.Module, "function", q.Function, "strikes", q.Strikes)...)
+	default:
+		r.log.Error("quarantine: calls are refused, because those before them made engines be killed", append(name,
+			"deployment", q.Deployment, "version", q.Version, "module", q.Module, "function", q.Function, "strikes", q.Strikes,
+			"until", time.Unix(0, q.UntilUnixNano))...)
+		r.reportSoon()
+	}
+}
+
+// handleLift ends a quarantine.
+func (r *Role) handleLift(q transport.Query) {
+	var req essav1.NameRequest
+	if err := proto.Unmarshal(q.Payload(), &req); err != nil {
+		_ = transport.ReplyStatus(q, status.Errorf(status.Invalid, "executor: not a NameRequest: %v", err))
+		return
+	}
+	r.core.mu.Lock()
+	lifted := r.core.quarantine.lift(req.Name)
+	r.core.mu.Unlock()
+	for _, l := range lifted {
+		r.log.Info("quarantine lifted", "deployment", l.Deployment, "version", l.Version, "module", l.Module, "strikes", l.Strikes)
+	}
+	r.reportSoon()
+	answer(q, topic.Default.ExecutorLift(r.opts.ID), &essav1.LiftReply{Lifted: lifted})
 }
 
 func (r *Role) handleInfo(q transport.Query) {
@@ -92,7 +147,8 @@ func (r *Role) handlePrepare(q transport.Query) {
 		_ = transport.ReplyStatus(q, err)
 		return
 	}
-	p, err := r.prepare(q.Context(), e, m.Module)
+	// Where its calls will go, so that the first one finds it there.
+	p, err := r.prepare(q.Context(), homeOf(e.shards, culprit{deployment: m.Name, module: m.Module}.affinity()), m.Module)
 	if err != nil {
 		_ = transport.ReplyStatus(q, err)
 		return

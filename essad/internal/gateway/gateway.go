@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -95,6 +96,15 @@ func ofScheduler(get func(*essav1.SchedulerStatus) float64) func(*essav1.NodeSta
 	}
 }
 
+func ofExecutor(get func(*essav1.ExecutorInfo) float64) func(*essav1.NodeStatus) (float64, bool) {
+	return func(n *essav1.NodeStatus) (float64, bool) {
+		if n.Executor == nil {
+			return 0, false
+		}
+		return get(n.Executor), true
+	}
+}
+
 func ofKVS(get func(*essav1.KVSStatus) float64) func(*essav1.NodeStatus) (float64, bool) {
 	return func(n *essav1.NodeStatus) (float64, bool) {
 		if n.Kvs == nil {
@@ -139,11 +149,18 @@ var figures = []figure{
 		ofScheduler(func(s *essav1.SchedulerStatus) float64 { return float64(s.Queued) })),
 	newFigure("scheduler_executors", "Executors that the scheduler knows.", gauge,
 		ofScheduler(func(s *essav1.SchedulerStatus) float64 { return float64(len(s.Executors)) })),
-	newFigure("executor_calls_in_flight", "Invocations under way.", gauge, func(n *essav1.NodeStatus) (float64, bool) {
-		return float64(n.Executor.GetInFlight()), n.Executor != nil
-	}),
+	newFigure("executor_calls_in_flight", "Invocations under way.", gauge,
+		ofExecutor(func(e *essav1.ExecutorInfo) float64 { return float64(e.InFlight) })),
+	newFigure("executor_kills_total", "Calls that went on past their deadline, so that their engine was killed.", counter,
+		ofExecutor(func(e *essav1.ExecutorInfo) float64 { return float64(e.Strikes) })),
+	newFigure("executor_quarantined", "Versions of deployments, and modules, whose calls are refused.", gauge,
+		ofExecutor(func(e *essav1.ExecutorInfo) float64 { return float64(len(e.Quarantine)) })),
+	newFigure("executor_quarantine_refused_total", "Calls that the executor refused because of a quarantine.", counter,
+		ofExecutor(func(e *essav1.ExecutorInfo) float64 { return float64(e.Refused) })),
+	newFigure("scheduler_quarantine_refused_total", "Calls that the scheduler refused because an executor has their deployment in quarantine.", counter,
+		ofScheduler(func(s *essav1.SchedulerStatus) float64 { return float64(s.Quarantined) })),
 	newFigure("executor_fuel_total", "Fuel used by calls and runs that ended well, in units of about an instruction of the guest.", counter,
-		func(n *essav1.NodeStatus) (float64, bool) { return float64(n.Executor.GetFuel()), n.Executor != nil }),
+		ofExecutor(func(e *essav1.ExecutorInfo) float64 { return float64(e.Fuel) })),
 	newFigure("kvs_keys", "Keys stored, an estimate.", gauge, ofKVS(func(k *essav1.KVSStatus) float64 { return float64(k.Keys) })),
 	newFigure("kvs_memory_bytes", "Bytes of values in memory.", gauge,
 		ofKVS(func(k *essav1.KVSStatus) float64 { return float64(k.MemoryBytes) })),
@@ -156,9 +173,12 @@ var figures = []figure{
 }
 
 var (
-	pluginUp = prometheus.NewDesc("essad_plugin_up", "1 while the plugin's process is ready.", []string{"name", "kind"}, nil)
-	restarts = prometheus.NewDesc("essad_plugin_restarts_total", "Starts of the plugin after the first.", []string{"name", "kind"}, nil)
+	pluginUp = prometheus.NewDesc("essad_plugin_up", "1 while the plugin's process is ready.", pluginLabels, nil)
+	restarts = prometheus.NewDesc("essad_plugin_restarts_total", "Starts of the plugin after the first.", pluginLabels, nil)
 )
+
+// pluginLabels tell plugins apart; a store has shard 0.
+var pluginLabels = []string{"name", "kind", "shard"}
 
 // Describe implements prometheus.Collector.
 func (c *nodeCollector) Describe(ch chan<- *prometheus.Desc) {
@@ -184,7 +204,7 @@ func (c *nodeCollector) Collect(ch chan<- prometheus.Metric) {
 		if p.State == "ready" {
 			up = 1
 		}
-		ch <- prometheus.MustNewConstMetric(pluginUp, gauge, up, p.Name, p.Kind)
-		ch <- prometheus.MustNewConstMetric(restarts, counter, float64(p.Restarts), p.Name, p.Kind)
+		ch <- prometheus.MustNewConstMetric(pluginUp, gauge, up, p.Name, p.Kind, strconv.Itoa(int(p.Shard)))
+		ch <- prometheus.MustNewConstMetric(restarts, counter, float64(p.Restarts), p.Name, p.Kind, strconv.Itoa(int(p.Shard)))
 	}
 }

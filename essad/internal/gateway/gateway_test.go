@@ -38,7 +38,8 @@ func TestFigures(t *testing.T) {
 		Listen: "127.0.0.1:0", Ready: ready.Load,
 		Status: func(context.Context) *essav1.NodeStatus {
 			return &essav1.NodeStatus{
-				Scheduler: &essav1.SchedulerStatus{Calls: 7, Failed: 2},
+				Scheduler: &essav1.SchedulerStatus{Calls: 7, Failed: 2, Quarantined: 6},
+				Executor:  &essav1.ExecutorInfo{InFlight: 3, Strikes: 4, Refused: 9, Quarantine: []*essav1.Quarantine{{}}},
 				Fabric:    &essav1.FabricStatus{Links: []*essav1.LinkStatus{{}, {}}, Refused: 5, Dropped: 1},
 				Plugins:   []*essav1.PluginStatus{{Name: "wazero", Kind: "engine", State: "ready", Restarts: 3}},
 			}
@@ -64,7 +65,9 @@ func TestFigures(t *testing.T) {
 	for _, want := range []string{
 		"essad_scheduler_calls_total 7", "essad_scheduler_calls_failed_total 2",
 		"essad_fabric_links 2", "essad_fabric_refused_total 5", "essad_fabric_dropped_total 1",
-		`essad_plugin_up{kind="engine",name="wazero"} 1`, `essad_plugin_restarts_total{kind="engine",name="wazero"} 3`, "go_goroutines",
+		"essad_executor_calls_in_flight 3", "essad_executor_kills_total 4", "essad_executor_quarantined 1",
+		"essad_executor_quarantine_refused_total 9", "essad_scheduler_quarantine_refused_total 6",
+		`essad_plugin_up{kind="engine",name="wazero",shard="0"} 1`, `essad_plugin_restarts_total{kind="engine",name="wazero",shard="0"} 3`, "go_goroutines",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("/metrics lacks %q", want)

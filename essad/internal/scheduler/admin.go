@@ -66,6 +66,8 @@ func (r *Role) administer(ctx context.Context, verb string, payload []byte) (pro
 		return with(payload, func(in *essav1.ModulePutRequest) (proto.Message, error) {
 			return &essav1.ModuleHasReply{Found: in.Commit}, r.putChunk(ctx, in)
 		})
+	case "quarantine-lift":
+		return with(payload, func(in *essav1.NameRequest) (proto.Message, error) { return r.lift(ctx, in) })
 	case "ps":
 		return &essav1.PSReply{Processes: r.processes()}, nil
 	case "call-async":
@@ -94,7 +96,7 @@ func (r *Role) deploy(ctx context.Context, m *essav1.Manifest) (proto.Message, e
 	if m == nil {
 		return nil, status.Errorf(status.Invalid, "scheduler: a deployment needs a manifest")
 	}
-	if err := errors.Join(checkName(m.Name), checkSHA(m.Module), checkEnv(m.Env)); err != nil {
+	if err := errors.Join(checkName(m.Name), checkSHA(m.Module), checkEnv(m.Env), checkIsolation(m)); err != nil {
 		return nil, err
 	}
 	if m.Retry == "" {
@@ -167,7 +169,39 @@ func (r *Role) anyExecutor(engine string) (string, error) {
 	if len(r.core.order) == 0 {
 		return "", status.Safe(status.Errorf(status.Unavailable, "no executor is here to look at the module: try again when one is"))
 	}
-	return "", status.Errorf(status.NotFound, "no executor has an engine named %q", engine)
+	return "", r.core.noEngine(engine)
+}
+
+// lift has all executors end a quarantine. What is refused here follows at once and not with their next reports, so that a
+// call right after it is taken.
+func (r *Role) lift(ctx context.Context, in *essav1.NameRequest) (proto.Message, error) {
+	raw, err := proto.Marshal(in)
+	if err != nil {
+		return nil, status.Errorf(status.Internal, "scheduler: encode a request: %v", err)
+	}
+	out := &essav1.LiftReply{}
+	var failed error
+	err = r.opts.Session.Get(ctx, transport.Selector{KeyExpr: topic.Default.ExecutorLift("*")},
+		transport.GetOptions{Payload: raw, Target: transport.All, Consolidation: transport.None},
+		func(reply transport.Reply) {
+			one := &essav1.LiftReply{}
+			if reply.Err != nil {
+				failed = reply.Err.AsError()
+			} else if failed == nil {
+				failed = unmarshal(reply.Sample.Payload, one)
+			}
+			out.Lifted = append(out.Lifted, one.Lifted...)
+		})
+	if err = errors.Join(err, failed); err != nil {
+		return nil, err
+	}
+	if len(out.Lifted) == 0 {
+		return nil, status.Errorf(status.NotFound, "nothing is held against %q (essad quarantine lists who is in quarantine)", in.Name)
+	}
+	r.mu.Lock()
+	r.core.lift(out.Lifted)
+	r.mu.Unlock()
+	return out, nil
 }
 
 func (r *Role) undeploy(ctx context.Context, name string) error {

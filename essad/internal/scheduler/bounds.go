@@ -3,6 +3,8 @@ package scheduler
 import (
 	"strings"
 
+	"github.com/essa-project/essad/sdk/engine"
+	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
 	"github.com/essa-project/essad/sdk/status"
 )
 
@@ -13,6 +15,7 @@ const (
 	maxEnvBytes    = 256 << 10
 	maxArgvEntries = 4096
 	maxArgvBytes   = 1 << 20
+	maxExportName  = 1024
 )
 
 func checkEnv(env []string) error {
@@ -41,6 +44,25 @@ func checkTexts(what string, texts []string, entries, bytes int) error {
 	if len(texts) > entries || n > bytes {
 		return status.Errorf(status.Invalid, "%s of %d entries and %d bytes: at most %d entries and %d bytes are allowed",
 			what, len(texts), n, entries, bytes)
+	}
+	return nil
+}
+
+// checkIsolation brings what a manifest says of isolation into its one form: the default is not written, so that saying it
+// makes no other version.
+func checkIsolation(m *essav1.Manifest) error {
+	i, err := engine.ParseIsolation(m.Isolation)
+	switch {
+	case err != nil:
+		return err
+	case i == engine.Restored:
+		m.Isolation = ""
+	}
+	switch {
+	case len(m.WarmUp) > maxExportName:
+		return status.Errorf(status.Invalid, "the name of the export for warming up has %d bytes, at most %d are allowed", len(m.WarmUp), maxExportName)
+	case m.WarmUp != "" && i == engine.Fresh:
+		return status.Errorf(status.Invalid, "isolation fresh keeps nothing, so there is nothing to warm up: leave out %q, or choose snapshot or instance", m.WarmUp)
 	}
 	return nil
 }

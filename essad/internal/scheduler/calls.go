@@ -112,12 +112,12 @@ func (r *Role) callRequest(ctx context.Context, name, function string, args []by
 		spec: callSpec{
 			id: id, kind: "call", deadline: deadline, always: m.Retry == retryAlways, remember: len(meta.Id) > 0,
 			// m's name, not the client's: what is remembered of ended calls is to hold no request.
-			target: target{deployment: m.Name, module: m.Module, function: export, engine: m.Engine},
+			target: target{deployment: m.Name, version: m.Version, module: m.Module, function: export, engine: m.Engine},
 		},
 		inv: &essav1.Invocation{
 			Id: id[:], Root: id[:], Module: m.Module, Scope: deploymentScope(name), Function: export,
-			DeadlineUnixNano: deadline.UnixNano(), Limits: m.Limits, Engine: m.Engine, Deployment: name, Env: m.Env,
-			WantStats: meta.WantStats,
+			DeadlineUnixNano: deadline.UnixNano(), Limits: m.Limits, Engine: m.Engine, Deployment: name, Version: m.Version,
+			Env: m.Env, Isolation: m.Isolation, WarmUp: m.WarmUp, WantStats: meta.WantStats,
 		},
 		args: args,
 	}, nil
@@ -163,7 +163,7 @@ func (r *Role) handleNested(q transport.Query) {
 	}
 	req := &request{inv: inv, args: q.Payload(), spec: callSpec{
 		id: hlc.ID(inv.Id), kind: "nested", exclude: from,
-		target: target{deployment: inv.Deployment, module: inv.Module, function: inv.Function, engine: inv.Engine},
+		target: target{deployment: inv.Deployment, version: inv.Version, module: inv.Module, function: inv.Function, engine: inv.Engine},
 	}}
 	if inv.DeadlineUnixNano != 0 {
 		req.spec.deadline = time.Unix(0, inv.DeadlineUnixNano)
@@ -211,21 +211,25 @@ func (r *Role) runRequest(ctx context.Context, meta *essav1.RunMeta, wasm []byte
 	}
 	req.spec = callSpec{
 		id: id, kind: "run", remember: len(meta.Id) > 0,
-		target: target{deployment: req.inv.Deployment, module: req.inv.Module, engine: req.inv.Engine},
+		target: target{deployment: req.inv.Deployment, version: req.inv.Version, module: req.inv.Module, engine: req.inv.Engine},
 	}
 	return req, nil
 }
 
 // runDeployment makes inv a run of a deployment's module, with its state and its limits. The run's environment comes after
-// the deployment's.
+// the deployment's, and the run may name another engine.
 func (r *Role) runDeployment(ctx context.Context, inv *essav1.Invocation, meta *essav1.RunMeta) error {
 	d, err := r.reg.deployment(ctx, meta.Deployment, "")
 	if err != nil {
 		return err
 	}
 	m := d.manifest
-	inv.Module, inv.Scope, inv.Deployment = m.Module, deploymentScope(m.Name), m.Name
-	inv.Limits, inv.Engine, inv.Env = m.Limits, m.Engine, append(slices.Clone(m.Env), meta.Env...)
+	inv.Module, inv.Scope, inv.Deployment, inv.Version = m.Module, deploymentScope(m.Name), m.Name, m.Version
+	inv.Limits, inv.Env = m.Limits, append(slices.Clone(m.Env), meta.Env...)
+	inv.Isolation, inv.WarmUp = m.Isolation, m.WarmUp
+	if inv.Engine == "" {
+		inv.Engine = m.Engine
+	}
 	return nil
 }
 

@@ -1,11 +1,15 @@
 package scheduler
 
 import (
+	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/essa-project/essad/sdk/client"
 	"github.com/essa-project/essad/sdk/hlc"
+	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
 	"github.com/essa-project/essad/sdk/status"
 )
 
@@ -41,6 +45,8 @@ type executorView struct {
 	capacity int // calls it takes before it answers overloaded
 	inFlight int // dispatched from here and not ended
 	modules  map[string]bool
+	// quarantine is whose calls it refuses; so do we then, whichever executor is asked.
+	quarantine map[offender]*essav1.Quarantine
 	// fullUntil is set when it answered overloaded: others may be sending to it too.
 	fullUntil time.Time
 }
@@ -85,6 +91,7 @@ type callSpec struct {
 
 type target struct {
 	deployment string
+	version    string
 	module     string
 	function   string
 	engine     string
@@ -94,6 +101,16 @@ type target struct {
 // one is active may have changed between the two.
 func (t target) same(o target) bool {
 	return t.deployment == o.deployment && t.function == o.function && (t.deployment != "" || t.module == o.module)
+}
+
+// offender is whose calls are refused together: a version of a deployment, or a module that is run without one.
+type offender struct{ deployment, version, module string }
+
+func (t target) offender() offender {
+	if t.deployment == "" {
+		return offender{module: t.module}
+	}
+	return offender{deployment: t.deployment, version: t.version}
 }
 
 // outcome is how a call ended.
@@ -151,6 +168,10 @@ func (c *core) submit(now time.Time, s callSpec) (*call, decision) {
 	if c.stopping && s.kind != "nested" {
 		return nil, decision{do: end, out: outcome{err: errStopping}}
 	}
+	if err := c.quarantined(now, s.target); err != nil {
+		c.stats.Quarantined++
+		return nil, decision{do: end, out: outcome{err: err}}
+	}
 	cl := &call{spec: s, started: now}
 	c.stats.Calls++
 	if e := c.choose(now, cl); e != nil {
@@ -192,12 +213,49 @@ func (c *core) noEngine(name string) error {
 	if name == "" || len(c.order) == 0 {
 		return nil
 	}
+	have := map[string]bool{}
 	for _, e := range c.order {
 		if e.engines[name] {
 			return nil
 		}
+		maps.Copy(have, e.engines)
 	}
-	return status.Errorf(status.NotFound, "no executor has an engine named %q", name)
+	return status.Errorf(status.NotFound, "no executor has an engine named %q; there are: %s", name,
+		strings.Join(slices.Sorted(maps.Keys(have)), ", "))
+}
+
+// quarantined is the error of a call that an executor is known to refuse.
+func (c *core) quarantined(now time.Time, t target) error {
+	for _, e := range c.order {
+		if len(e.quarantine) == 0 {
+			continue
+		}
+		if q := e.quarantine[t.offender()]; q != nil && now.UnixNano() < q.UntilUnixNano {
+			return client.QuarantineError(q)
+		}
+	}
+	return nil
+}
+
+// executorQuarantine takes over whom an executor refuses.
+func (c *core) executorQuarantine(id string, all []*essav1.Quarantine) {
+	e := c.execs[id]
+	if e == nil {
+		return
+	}
+	e.quarantine = make(map[offender]*essav1.Quarantine, len(all))
+	for _, q := range all {
+		e.quarantine[target{deployment: q.Deployment, version: q.Version, module: q.Module}.offender()] = q
+	}
+}
+
+// lift forgets what executors were told to forget.
+func (c *core) lift(lifted []*essav1.Quarantine) {
+	for _, q := range lifted {
+		for _, e := range c.order {
+			delete(e.quarantine, target{deployment: q.Deployment, version: q.Version, module: q.Module}.offender())
+		}
+	}
 }
 
 func (c *core) enqueue(cl *call) decision {

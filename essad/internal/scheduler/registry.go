@@ -248,6 +248,7 @@ func unmarshal(raw []byte, m proto.Message) error {
 func versionOf(m *essav1.Manifest) (string, error) {
 	raw, err := proto.MarshalOptions{Deterministic: true}.Marshal(&essav1.Manifest{
 		Name: m.Name, Module: m.Module, Limits: m.Limits, Env: m.Env, Engine: m.Engine, Retry: m.Retry,
+		Isolation: m.Isolation, WarmUp: m.WarmUp,
 	})
 	if err != nil {
 		return "", status.Errorf(status.Internal, "encode a manifest: %v", err)

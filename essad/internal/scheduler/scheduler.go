@@ -50,6 +50,7 @@ type Options struct {
 // Stats count what a scheduler did since its start.
 type Stats struct {
 	Calls, Failed, Retried uint64
+	Quarantined            uint64 // refused because of a quarantine, and not among Calls
 }
 
 // Role is the scheduler role.
@@ -234,6 +235,7 @@ func (r *Role) onReport(s transport.Sample) {
 	var wakes []wakeUp
 	if r.alive[info.Id] { // a report that comes after its executor's end must not bring it back: nobody would forget it
 		wakes = r.core.executorInfo(time.Now(), info.Id, engines, int(info.Slots), info.Modules)
+		r.core.executorQuarantine(info.Id, info.Quarantine)
 	}
 	r.mu.Unlock()
 	deliver(wakes)
@@ -267,7 +269,7 @@ func (r *Role) Status() *essav1.SchedulerStatus {
 	defer r.mu.Unlock()
 	st := &essav1.SchedulerStatus{
 		InFlight: int32(len(r.core.calls)), Queued: int32(r.core.queue.len()), Calls: r.core.stats.Calls,
-		Failed: r.core.stats.Failed, Retried: r.core.stats.Retried,
+		Failed: r.core.stats.Failed, Retried: r.core.stats.Retried, Quarantined: r.core.stats.Quarantined,
 	}
 	for _, e := range r.core.order {
 		st.Executors = append(st.Executors, e.id)
