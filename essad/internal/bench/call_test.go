@@ -46,6 +46,8 @@ func (e *echoEngine) Invoke(_ context.Context, c *engine.Call) (*engine.Result, 
 
 func (*echoEngine) Update(context.Context, []engine.CacheUpdate) error { return nil }
 func (*echoEngine) Close() error                                       { return nil }
+func (*echoEngine) Ready() bool                                        { return true }
+func (*echoEngine) State() string                                      { return "ready" }
 
 // roles starts kvs, executor and scheduler on one bus.
 func roles(b *testing.B, open func() transport.Session) {
@@ -70,9 +72,9 @@ func roles(b *testing.B, open func() transport.Session) {
 	c, f = ready()
 	e, err := executor.New(executor.Options{
 		ID: "n", Session: open(), Capacity: 4096, LogRing: 1 << 20, OnReady: f,
-		Engines: func(context.Context, engine.Border) ([]executor.Engine, error) {
-			return []executor.Engine{{Name: "echo", Engine: &echoEngine{}}}, nil
-		},
+		Engines: []executor.Engine{{Name: "echo", Start: func(context.Context, int, engine.Border, func(executor.Kill)) (executor.Process, error) {
+			return &echoEngine{}, nil
+		}}},
 	})
 	start(e, err, c)
 	c, f = ready()
