@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
+	"sync"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -35,7 +37,7 @@ func newBackend(cacheDir string) (*backend, error) {
 	cfg := wazero.NewRuntimeConfigCompiler().WithCoreFeatures(api.CoreFeaturesV2).WithDebugInfoEnabled(false)
 	b := &backend{workers: 1, info: engine.Info{
 		Name: "wazero", Version: wazeroVersion(),
-		Capabilities: []string{engine.CapWasm2, engine.CapWASI},
+		Capabilities: []string{engine.CapWasm2, engine.CapWASI, engine.CapSnapshot, engine.CapFuel},
 	}}
 	if cacheDir != "" {
 		cache, err := wazero.NewCompilationCacheWithDir(cacheDir)
@@ -138,7 +140,7 @@ var moduleConfig = wazero.NewModuleConfig().WithName("").WithStartFunctions().Wi
 
 // Instantiate implements runtime.Code.
 func (c *code) Instantiate(g *runtime.Guest) (runtime.Instance, error) {
-	i := &instance{memory: memory{guest: g}}
+	i := &instance{memory: memory{guest: g, mapped: g.Keeps()}}
 	i.ctx = guestContext{context.Background(), g}
 	if !i.memory.provide(c.minimum) { // wazero does not expect it to fail
 		return nil, status.Errorf(status.Overloaded, "there are no %d bytes of memory for an instance", c.minimum)
@@ -157,20 +159,36 @@ func (c *code) Instantiate(g *runtime.Guest) (runtime.Instance, error) {
 
 func (c *code) Close() error { return c.compiled.Close(context.Background()) }
 
+var _ runtime.Keeper = (*instance)(nil)
+
 // instance is an instance of a module.
 type instance struct {
-	mod    api.Module
-	mem    api.Memory // nil where it is not exported
-	ctx    guestContext
-	memory memory
-	stack  [1]uint64
+	mod     api.Module
+	mem     api.Memory // nil where it is not exported
+	ctx     guestContext
+	memory  memory
+	stack   [1]uint64
+	called  map[string]api.Function // looking one up takes longer than calling it
+	globals []global                // that are set back
+}
+
+// global is an exported mutable global.
+type global struct {
+	name string
+	api.MutableGlobal
 }
 
 // Call implements runtime.Instance.
 func (i *instance) Call(export string, params []uint64) error {
-	f := i.mod.ExportedFunction(export)
+	f := i.called[export]
 	if f == nil {
-		return fmt.Errorf("there is no export %q", export)
+		if f = i.mod.ExportedFunction(export); f == nil {
+			return fmt.Errorf("there is no export %q", export)
+		}
+		if i.called == nil || len(i.called) >= maxCalled {
+			i.called = make(map[string]api.Function, 2)
+		}
+		i.called[export] = f
 	}
 	n := copy(i.stack[:], params)
 	if err := f.CallWithStack(&i.ctx, i.stack[:n]); err != nil {
@@ -188,24 +206,26 @@ func (i *instance) Memory() []byte {
 	return b
 }
 
-// Global implements runtime.Instance.
-func (i *instance) Global(name string) int32 {
-	if g := i.mod.ExportedGlobal(name); g != nil {
-		return int32(g.Get())
+// global finds a global.
+func (i *instance) global(name string) api.MutableGlobal {
+	for n := len(i.globals) - 1; n >= 0; n-- { // the ones that are asked for come last
+		if i.globals[n].name == name {
+			return i.globals[n].MutableGlobal
+		}
 	}
-	return 0
+	g, _ := i.mod.ExportedGlobal(name).(api.MutableGlobal)
+	return g
 }
 
+// Global implements runtime.Instance.
+func (i *instance) Global(name string) int32 { return int32(i.Global64(name)) }
+
 // SetGlobal implements runtime.Instance.
-func (i *instance) SetGlobal(name string, v int32) {
-	if g, ok := i.mod.ExportedGlobal(name).(api.MutableGlobal); ok {
-		g.Set(uint64(uint32(v)))
-	}
-}
+func (i *instance) SetGlobal(name string, v int32) { i.SetGlobal64(name, int64(uint32(v))) }
 
 // Global64 implements runtime.Instance.
 func (i *instance) Global64(name string) int64 {
-	if g := i.mod.ExportedGlobal(name); g != nil {
+	if g := i.global(name); g != nil {
 		return int64(g.Get())
 	}
 	return 0
@@ -213,8 +233,91 @@ func (i *instance) Global64(name string) int64 {
 
 // SetGlobal64 implements runtime.Instance.
 func (i *instance) SetGlobal64(name string, v int64) {
-	if g, ok := i.mod.ExportedGlobal(name).(api.MutableGlobal); ok {
+	if g := i.global(name); g != nil {
 		g.Set(uint64(v))
+	}
+}
+
+// Bind implements runtime.Keeper.
+func (i *instance) Bind(g *runtime.Guest) {
+	i.ctx.guest, i.memory.guest = g, g
+	if g != nil {
+		return
+	}
+	for name, f := range i.called {
+		if stackOf(f) > maxStack {
+			delete(i.called, name)
+		}
+	}
+}
+
+// What a waiting instance has of functions that it was called by: so many, each with a stack that was not grown much.
+const (
+	maxCalled = 8
+	maxStack  = 64 << 10
+)
+
+// stackOf returns the bytes of the stack that wazero keeps with a function. It grows with the deepest call, to 50 MB, and
+// is not told; where it cannot be found out the function is not kept.
+func stackOf(f api.Function) int {
+	v := reflect.ValueOf(f)
+	if v.Kind() != reflect.Pointer || v.Type() != stackField().of {
+		return maxStack + 1
+	}
+	return v.Elem().Field(stackField().index).Len()
+}
+
+type fieldOf struct {
+	of    reflect.Type
+	index int
+}
+
+// stackField finds the field in the type that functions have, once: a look-up by name takes longer than a call.
+var stackField = sync.OnceValue(func() fieldOf {
+	ctx := context.Background()
+	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler())
+	defer rt.Close(ctx)
+	// One function of no instructions, exported as "f".
+	m, err := rt.Instantiate(ctx, []byte("\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x07\x05\x01\x01f\x00\x00\x0a\x04\x01\x02\x00\x0b"))
+	if err != nil {
+		return fieldOf{}
+	}
+	t := reflect.TypeOf(m.ExportedFunction("f"))
+	if t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct {
+		return fieldOf{}
+	}
+	field, ok := t.Elem().FieldByName("stack")
+	if !ok || len(field.Index) != 1 || field.Type.Kind() != reflect.Slice {
+		return fieldOf{}
+	}
+	return fieldOf{t, field.Index[0]}
+})
+
+// Globals implements runtime.Keeper.
+func (i *instance) Globals(names []string) error {
+	globals := make([]global, 0, len(names))
+	for _, name := range names {
+		g, ok := i.mod.ExportedGlobal(name).(api.MutableGlobal)
+		if !ok {
+			return fmt.Errorf("there is no mutable global %q", name)
+		}
+		globals = append(globals, global{name, g})
+	}
+	i.globals = globals
+	return nil
+}
+
+// ReadGlobals implements runtime.Keeper.
+func (i *instance) ReadGlobals(bits []uint64) {
+	for n := range i.globals {
+		bits[n] = i.globals[n].Get()
+	}
+}
+
+// WriteGlobals implements runtime.Keeper.
+func (i *instance) WriteGlobals(bits []uint64) {
+	for n := range i.globals {
+		i.globals[n].Set(bits[n])
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,9 +79,13 @@ func TestDiskCache(t *testing.T) {
 	if st, err := os.Stat(dir); err != nil || st.Mode().Perm() != 0o700 {
 		t.Errorf("the folder: %v %v", st, err)
 	}
+	if made := files(t, dir); len(made) != 3 {
+		t.Errorf("files %v, want an admitted module, its data and its native code", made)
+	}
+	echo(t, e, wasm, engine.Initialised)
 	made := files(t, dir)
-	if len(made) != 2 {
-		t.Errorf("files %v, want an admitted module and its native code", made)
+	if len(made) != 4 {
+		t.Errorf("files %v, want a snapshot as well", made)
 	}
 	e.Close()
 
@@ -92,13 +97,10 @@ func TestDiskCache(t *testing.T) {
 	if now := files(t, dir); len(now) != len(made) {
 		t.Errorf("files %v after %v", now, made)
 	}
-	r, err := e.Invoke(context.Background(), &engine.Call{Module: id, Function: "echo", Args: []byte("x")})
-	if err != nil || string(r.Value) != "x" {
-		t.Errorf("%v %v", r, err)
-	}
+	echo(t, e, wasm, engine.Mapped)
 	e.Close()
 
-	// Damage: either file missing or changed.
+	// Damage: any file missing or changed.
 	for _, path := range made {
 		whole, err := os.ReadFile(path)
 		if err != nil {
@@ -108,14 +110,57 @@ func TestDiskCache(t *testing.T) {
 			if os.WriteFile(path, damaged, 0o600) != nil || damaged == nil && os.Remove(path) != nil {
 				t.Fatal("cannot damage the file")
 			}
-			e = cachedEngine(t, dir, nil)
-			id, _ := enginetest.Prepare(t, e, wasm)
-			r, err := e.Invoke(context.Background(), &engine.Call{Module: id, Function: "echo", Args: []byte("x")})
-			if err != nil || string(r.Value) != "x" {
-				t.Errorf("%s %s: %v %v", filepath.Base(path), name, r, err)
+			want := engine.Mapped // not even the data matter to the snapshot; damaged code takes all with it
+			if strings.HasSuffix(path, ".snapshot") || strings.Contains(path, "native") && damaged != nil {
+				want = engine.Initialised
 			}
+			t.Log(filepath.Base(path), name)
+			e = cachedEngine(t, dir, nil)
+			enginetest.Prepare(t, e, wasm)
+			echo(t, e, wasm, want)
 			e.Close()
+			if err := os.WriteFile(path, whole, 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
+	}
+	// Data are read only where there is no snapshot: then the module is made again, which the caller is told to do.
+	for _, path := range made {
+		switch whole, err := os.ReadFile(path); {
+		case err != nil:
+			t.Fatal(err)
+		case strings.HasSuffix(path, ".data"):
+			if err := os.WriteFile(path, flip(whole), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		case strings.HasSuffix(path, ".snapshot"):
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	e = cachedEngine(t, dir, nil)
+	enginetest.Prepare(t, e, wasm)
+	_, err := e.Invoke(context.Background(), &engine.Call{Module: id, Function: "echo", Args: []byte("x")})
+	if status.Of(err) != status.NotFound || status.DetailOf(err) != "module" {
+		t.Errorf("damaged data: %v", err)
+	}
+	enginetest.Prepare(t, e, wasm)
+	echo(t, e, wasm, engine.Initialised)
+}
+
+// echo has a module answer, and checks where its instance came from.
+func echo(t *testing.T, e engine.Engine, wasm []byte, want engine.Start) {
+	t.Helper()
+	r, err := e.Invoke(context.Background(), &engine.Call{
+		Module: enginetest.ModuleOf(wasm).SHA256, Function: "echo",
+		Args: []byte("x"),
+	})
+	if err != nil || string(r.Value) != "x" {
+		t.Fatalf("%v %v", r, err)
+	}
+	if r.Stats.Instance != want {
+		t.Errorf("its instance came about in way %d, and not %d", r.Stats.Instance, want)
 	}
 }
 

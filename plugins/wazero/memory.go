@@ -13,12 +13,13 @@ import (
 
 // memory is the linear memory of one instance.
 //
-// Small memories come from a pool of cleared buffers: a mapping of their own would cost a page fault per page touched.
-// Larger ones are a mapping that reserves addresses up to the limit, so that growing copies nothing.
+// Small memories of instances that are not kept come from a pool of cleared buffers: a mapping of their own would cost a page
+// fault per page touched. The others are a mapping that reserves addresses up to the limit, so that growing copies nothing
+// and the runtime can lay a snapshot over it.
 type memory struct {
 	guest  *runtime.Guest
 	buf    []byte
-	mapped bool // buf's array is a mapping
+	mapped bool // buf's array is a mapping, or is to be one
 	begun  bool
 	used   int // bytes the guest has
 }
@@ -58,7 +59,7 @@ func (m *memory) provide(size int) bool {
 		return true
 	}
 	var next []byte
-	mapped := size > 1<<maxClass
+	mapped := m.mapped || size > 1<<maxClass
 	if mapped {
 		most := max(int(m.guest.MemoryLimit()), size)
 		b, err := unix.Mmap(-1, 0, most, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
@@ -71,7 +72,7 @@ func (m *memory) provide(size int) bool {
 	}
 	copy(next, m.buf[:m.used])
 	used := m.used
-	m.Free()
+	m.free()
 	m.buf, m.mapped, m.used = next, mapped, used
 	return true
 }
@@ -86,7 +87,9 @@ func pooled(size int) []byte {
 }
 
 // Free implements experimental.LinearMemory.
-func (m *memory) Free() {
+func (m *memory) Free() { m.free() }
+
+func (m *memory) free() {
 	b := m.buf[:cap(m.buf)]
 	switch {
 	case len(b) == 0:

@@ -59,7 +59,7 @@ type Instance interface {
 type Keeper interface {
 	Instance
 	// Bind hands the instance to another invocation: from now on g is who its imports are called with and who lets its
-	// memory grow. No call is under way.
+	// memory grow. No call is under way. It is nil where none has it; then it is only looked at, written and closed.
 	Bind(g *Guest)
 	// Globals finds exported mutable globals, of types i32, i64, f32 and f64, for the methods below, which read and write
 	// the bits of all of them in that order; types of 32 bits use the lower half. It is called once, and they are called
@@ -95,10 +95,14 @@ func Imports() []Import {
 
 func bindABI(f abi.Func) func(*Guest, []uint64) error {
 	name, call := f.Module+"."+f.Name, f.Call
+	own := f.Module == abi.HostModule && (f.Name == "essa_get_args" || f.Name == "essa_set_result")
 	return func(g *Guest, stack []uint64) (err error) {
 		defer g.recoverImport(name, &err)
 		if err := g.countImport(); err != nil {
 			return err
+		}
+		if g.initial != nil && !(own && g.initial.warmUp) {
+			g.touched = "calls " + name
 		}
 		return g.note(call(&g.abi, g.memory(), stack))
 	}

@@ -72,7 +72,7 @@ func compileModule(in io.Reader, make func(string) (Backend, error)) error {
 	if err != nil {
 		return err
 	}
-	code, _, err := b.Compile(context.Background(), a)
+	code, _, err := b.Compile(context.Background(), a.admitted())
 	if err != nil {
 		return fmt.Errorf("compile module: %w", status.Wrap(status.Invalid, err))
 	}

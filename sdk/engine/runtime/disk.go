@@ -18,12 +18,14 @@ import (
 
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/admit"
+	"github.com/essa-project/essad/sdk/engine/snapshot"
 )
 
 // disk is the folder in which admitted modules and their native code outlive the process. Several processes may use one.
 //
 //	admitted/KEY   an admitted module: its facts, its rewritten bytes and the names of its files of native code
 //	native/...     files of native code, named by the backend
+//	images/KEY.*   what instances of it begin with: its data, laid out, and its memory after initialisation
 //	making/...     what is being compiled
 //
 // Files are renamed into place when they are complete, and carry a checksum. KEY is made of the module's hash, of what
@@ -40,8 +42,20 @@ type disk struct {
 const (
 	admittedDir = "admitted"
 	nativeDir   = "native"
+	imagesDir   = "images"
 	makingDir   = "making"
 )
+
+// Kinds of images.
+const baseImage = "data"
+
+func snapImage(warmUp string) string {
+	if warmUp == "" {
+		return "snapshot"
+	}
+	sum := sha256.Sum256([]byte(warmUp))
+	return "snapshot-" + hex.EncodeToString(sum[:8])
+}
 
 // leftover is how old a file that belongs to nothing must be to be removed: another process may be making it.
 const leftover = time.Hour
@@ -52,7 +66,7 @@ func NativeDir(cacheDir string) string { return filepath.Join(cacheDir, nativeDi
 // openDisk makes the folder where there is none, and removes what is left over in it.
 func openDisk(dir string, most int64, info engine.Info, o admit.Options, log func(string, ...any)) (*disk, error) {
 	d := &disk{dir: dir, most: most, log: log}
-	for _, sub := range []string{"", admittedDir, nativeDir, makingDir} {
+	for _, sub := range []string{"", admittedDir, nativeDir, imagesDir, makingDir} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("make the cache of modules: %w", err)
 		}
@@ -107,17 +121,28 @@ func (d *disk) path(id string) string {
 	return filepath.Join(d.dir, admittedDir, hex.EncodeToString(sum[:]))
 }
 
-// artefact is an admitted module on disk.
+// imagePath names an image of a module.
+func (d *disk) imagePath(id, kind string) string {
+	return filepath.Join(d.dir, imagesDir, filepath.Base(d.path(id))+"."+kind)
+}
+
+// artefact is an admitted module, as it is on disk.
 type artefact struct {
 	Facts  admit.Facts
 	Wasm   []byte
 	Native []string // paths below nativeDir
+	Base   bool     // its data are an image
+	Inside string   // or else why they are still in it
+
+	layout *snapshot.Source // that image, where it is not on disk yet
 }
 
-var artefactMagic = []byte("essadm1\n")
+func (a *artefact) admitted() *admit.Admitted { return &admit.Admitted{Wasm: a.Wasm, Facts: a.Facts} }
+
+var artefactMagic = []byte("essadm2\n")
 
 // load returns what is kept of a module, or nil where it is not all there.
-func (d *disk) load(id string) *admit.Admitted {
+func (d *disk) load(id string) *artefact {
 	path := d.path(id)
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -141,13 +166,28 @@ func (d *disk) load(id string) *admit.Admitted {
 			return nil
 		}
 	}
+	if a.Base {
+		if _, err := os.Stat(d.imagePath(id, baseImage)); err != nil {
+			return nil
+		}
+	}
 	_ = os.Chtimes(path, now, now) // for sweep, which removes what was used least recently; not critical
-	return &admit.Admitted{Facts: a.Facts, Wasm: a.Wasm}
+	return &a
 }
 
 // store keeps an admitted module, and moves its native code from a folder of making into place.
-func (d *disk) store(id string, a *admit.Admitted, made string) error {
-	kept := artefact{Facts: a.Facts, Wasm: a.Wasm}
+func (d *disk) store(id string, a *artefact, made string) error {
+	kept := *a
+	if a.layout != nil {
+		im, err := snapshot.Create(d.imagePath(id, baseImage), a.layout, nil)
+		if err == nil {
+			err = im.Close()
+		}
+		if err != nil {
+			return fmt.Errorf("keep the module's data: %w", err)
+		}
+		kept.Base = true
+	}
 	err := filepath.WalkDir(made, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
@@ -204,6 +244,7 @@ type kept struct {
 	used   time.Time
 	size   int64
 	native []string
+	images []string
 }
 
 // sweep removes leftovers, and of the rest what was used least recently until it fits.
@@ -217,6 +258,7 @@ func (d *disk) sweep() error {
 		return fmt.Errorf("look through the cache of modules: %w", err)
 	}
 	d.removeOld(filepath.Join(d.dir, nativeDir), old, owned)
+	d.removeOld(filepath.Join(d.dir, imagesDir), old, owned)
 	var total int64
 	for _, k := range list {
 		total += k.size
@@ -226,7 +268,7 @@ func (d *disk) sweep() error {
 		if total <= d.most {
 			break
 		}
-		d.removeFiles(k.path, k.native)
+		d.removeFiles(k.path, k.native, k.images)
 		total -= k.size
 	}
 	return nil
@@ -235,20 +277,28 @@ func (d *disk) sweep() error {
 // remove forgets a module.
 func (d *disk) remove(id string) {
 	path := d.path(id)
-	d.removeFiles(path, nativeOf(path))
+	images, _ := filepath.Glob(filepath.Join(d.dir, imagesDir, filepath.Base(path)+".*")) // the pattern is well formed
+	d.removeFiles(path, nativeOf(path), images)
 }
 
-func (d *disk) removeFiles(path string, native []string) {
+func (d *disk) removeFiles(path string, native, images []string) {
 	_ = os.Remove(path)
+	for _, name := range images {
+		_ = os.Remove(name)
+	}
 	for _, name := range native {
 		_ = os.Remove(filepath.Join(d.dir, nativeDir, name))
 	}
 }
 
-// inventory lists the admitted modules and the files of native code that belong to them.
+// inventory lists the admitted modules and the files that belong to them.
 func (d *disk) inventory(old time.Time) (list []kept, owned map[string]bool, err error) {
 	owned = map[string]bool{}
 	files, err := os.ReadDir(filepath.Join(d.dir, admittedDir))
+	if err != nil {
+		return nil, nil, err
+	}
+	images, err := os.ReadDir(filepath.Join(d.dir, imagesDir))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -265,8 +315,16 @@ func (d *disk) inventory(old time.Time) (list []kept, owned map[string]bool, err
 			continue
 		}
 		k.native = nativeOf(k.path)
+		own := make([]string, 0, len(k.native))
 		for _, name := range k.native {
-			path := filepath.Join(d.dir, nativeDir, name)
+			own = append(own, filepath.Join(d.dir, nativeDir, name))
+		}
+		for _, im := range images {
+			if strings.HasPrefix(im.Name(), e.Name()+".") {
+				k.images = append(k.images, filepath.Join(d.dir, imagesDir, im.Name()))
+			}
+		}
+		for _, path := range append(own, k.images...) {
 			owned[path] = true
 			if info, err := os.Stat(path); err == nil {
 				k.size += info.Size()

@@ -26,7 +26,15 @@ type Guest struct {
 
 	// The goroutine that runs the guest owns these.
 	w         *worker
+	pool      *pool // nil where its instance is its own
 	inst      Instance
+	res       *resident // inst, where it may be kept
+	initial   *step     // what is running of the initialisation
+	touched   string    // what of the world initialisation has seen or changed
+	wide      bool      // its data are mapped
+	shift     int64     // of its monotonic clock
+	seeds     [][]byte  // what initialisation was given as random
+	given     int       // bytes of that
 	abi       abi.State
 	wasi      wasi.State
 	hostCalls int64
@@ -76,6 +84,15 @@ func (rt *Runtime) newGuest(ctx context.Context, c *engine.Call, m *module, pare
 		return nil, status.LimitError("memory", "the module needs %d bytes of memory, and the limit is %d", need, lim.Memory)
 	}
 	g := &Guest{rt: rt, call: c, mod: m, lim: lim, tables: m.tables, need: m.minimum() + instanceBytes}
+	if p, size := rt.pools.use(m, c); p != nil {
+		g.pool = p
+		if begins := int64(size) + m.tables; begins > lim.Memory {
+			rt.pools.leave(p)
+			g.pool = nil // its own initialisation will tell what there is too little for
+		} else {
+			g.need = max(g.need, begins+instanceBytes)
+		}
+	}
 	g.origin = engine.Origin{Call: c.ID, Root: c.Root, Module: c.Module, Scope: c.Scope, Deadline: c.Deadline, Depth: c.Depth}
 	if parent != nil {
 		g.base = parent.base
@@ -99,6 +116,9 @@ func (rt *Runtime) newGuest(ctx context.Context, c *engine.Call, m *module, pare
 func (g *Guest) discard() { g.release() }
 
 func (g *Guest) release() {
+	if g.pool != nil {
+		g.rt.pools.leave(g.pool)
+	}
 	g.rt.cache.unuse(g.scope)
 	g.mu.Lock()
 	if g.stop != nil {
@@ -201,7 +221,7 @@ func (g *Guest) run(w *worker) (*engine.Result, error) {
 
 	exit, err := g.execute()
 	g.readMeter()
-	g.closeInstance()
+	g.leaveInstance(err == nil)
 	if flushErr := g.flush(); err == nil {
 		err = flushErr
 	}
@@ -238,33 +258,34 @@ func (g *Guest) execute() (exit uint32, err error) {
 			err = g.rt.bug("an invocation", p)
 		}
 	}()
-	inst, err := g.mod.code.Instantiate(g)
-	if err != nil {
-		return 0, status.Wrap(status.GuestFault, err)
+	if err := g.obtain(); err != nil {
+		return 0, err
 	}
-	g.inst = inst
 	if g.lim.Stack != g.rt.stackUnits() {
-		inst.SetGlobal(admit.GlobalStack, int32(g.lim.Stack))
+		g.inst.SetGlobal(admit.GlobalStack, int32(g.lim.Stack))
 	}
 	g.mu.Lock()
-	g.armed = inst
+	g.armed = g.inst
 	cause := g.cause
 	g.mu.Unlock()
 	if cause != nil {
 		return 0, cause
 	}
-	steps := g.mod.steps(g.call)
-	for i, step := range steps {
-		if i == 0 || i == len(steps)-1 {
-			g.meter()
+	if g.stats.Instance == engine.Initialised {
+		if s, err := g.initialise(); err != nil {
+			if s == nil {
+				return 0, err
+			}
+			return g.verdict(*s, err)
 		}
-		var params []uint64
-		if step.withArgs {
-			params = []uint64{uint64(len(g.call.Args))}
-		}
-		if err := inst.Call(step.export, params); err != nil {
-			return g.verdict(step, err)
-		}
+	}
+	if err := g.refresh(); err != nil {
+		return g.verdict(step{export: RestoredExport}, err)
+	}
+	last := g.mod.last(g.call)
+	g.meter()
+	if err := g.inst.Call(last.export, last.params(g.call.Args)); err != nil {
+		return g.verdict(last, err)
 	}
 	return 0, nil
 }
@@ -298,19 +319,22 @@ func (g *Guest) verdict(s step, err error) (uint32, error) {
 	return 0, status.Errorf(status.GuestFault, "%s: %w", s.name(), err)
 }
 
-// closeInstance frees the instance; nobody stops it any more.
-func (g *Guest) closeInstance() {
+// leaveInstance keeps the instance where that is wanted and its call returned, or frees it; nobody stops it any more.
+func (g *Guest) leaveInstance(returned bool) {
 	g.mu.Lock()
 	g.armed = nil
+	returned = returned && g.cause == nil
 	g.mu.Unlock()
 	if g.inst == nil {
 		return
 	}
-	if m := g.inst.Memory(); m != nil {
-		g.stats.Memory = uint64(len(m))
+	g.stats.Memory = uint64(len(g.inst.Memory()))
+	if returned && g.keep() {
+		g.rt.slots.freed()
+		return
 	}
 	g.inst.Close()
-	g.inst = nil
+	g.inst, g.res = nil, nil
 	g.unreserve()
 }
 
@@ -345,21 +369,31 @@ func (l lastWords) Output(stream int, p []byte) error {
 }
 
 // GrowMemory tells whether the instance's memory may grow from one size to another, and accounts for it.
-func (g *Guest) GrowMemory(from, to uint64) bool {
+func (g *Guest) GrowMemory(_, to uint64) bool {
 	if int64(to)+g.tables > g.lim.Memory {
 		g.denied = status.LimitError("memory", "the guest needed more than its limit of %d bytes of memory", g.lim.Memory)
 		return false
 	}
-	if !g.rt.budget.reserve(int64(to - from)) {
-		g.denied = status.Errorf(status.Overloaded, "the engine had no memory left for the guest to grow to %d bytes", to)
+	return g.claim(int64(to) + g.tables + instanceBytes)
+}
+
+// claim sees to it that so many bytes of the engine's budget are the invocation's.
+func (g *Guest) claim(total int64) bool {
+	more := total - g.reserved.Load()
+	if more <= 0 {
+		return true
+	}
+	if !g.rt.budget.reserve(more) {
+		g.denied = status.Errorf(status.Overloaded, "the engine had no memory left for the guest to have %d bytes", total)
 		return false
 	}
-	g.reserved.Add(int64(to - from))
+	g.reserved.Add(more)
 	return true
 }
 
 // Keeps tells whether the runtime means to keep the instance for other invocations, if it is a Keeper.
-func (g *Guest) Keeps() bool { return false }
+// Where it does not, the memory may be of any kind.
+func (g *Guest) Keeps() bool { return g.pool != nil || g.wide }
 
 // MemoryLimit returns the bytes up to which the instance's memory may ever grow.
 func (g *Guest) MemoryLimit() uint64 { return uint64(g.lim.Memory - g.tables) }

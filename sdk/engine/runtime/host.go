@@ -52,7 +52,7 @@ func (h *host) Start(name string, args []byte) (abi.Future, error) {
 	lim.Fuel = g.nestedFuel()
 	f := &future{parent: g, done: make(chan struct{}), argBytes: len(args), call: &engine.Call{
 		ID: hlc.NewID(), Root: c.Root, Module: c.Module, Scope: c.Scope, Function: name, Args: args, Env: c.Env,
-		Deadline: c.Deadline, Depth: c.Depth + 1, Limits: lim,
+		Deadline: c.Deadline, Depth: c.Depth + 1, Limits: lim, Isolation: c.Isolation, WarmUp: c.WarmUp,
 	}}
 	if err := g.adopt(f); err != nil {
 		return nil, err
@@ -169,10 +169,14 @@ func (e *env) Realtime() int64 {
 
 var processStart = time.Now()
 
-func (e *env) Monotonic() int64 { return int64(e.rt.set.Clock().Sub(processStart)) }
+// Monotonic goes on from what an instance's snapshot had seen.
+func (e *env) Monotonic() int64 { return e.rt.monotonic() + e.shift }
+
+func (rt *Runtime) monotonic() int64 { return int64(rt.set.Clock().Sub(processStart)) }
 
 func (e *env) Random(p []byte) error {
 	e.rt.set.Random(p)
+	(*Guest)(e).remember(p)
 	return (*Guest)(e).alive()
 }
 

@@ -5,14 +5,17 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/abi"
 	"github.com/essa-project/essad/sdk/engine/admit"
+	"github.com/essa-project/essad/sdk/engine/snapshot"
 	"github.com/essa-project/essad/sdk/status"
 )
 
@@ -25,6 +28,14 @@ type module struct {
 	codes  map[string]abi.Code // exported functions, and whether they can be called
 	tables int64               // bytes
 
+	base    *base            // what its memory begins with
+	globals []string         // that make up an instance's state with its memory
+	initial []step           // initialisation
+	renews  bool             // it exports RestoredExport
+	cold    string           // why instances cannot be set back
+	unkept  bool             // and cannot be kept either
+	pools   map[string]*pool // guarded by Runtime.pools
+
 	refs    int // calls that use it; guarded by modules.mu
 	dropped bool
 	place   *list.Element
@@ -36,23 +47,66 @@ const (
 	tableEntry = 8
 )
 
-func newModule(id string, a *admit.Admitted, code Code, cached bool) *module {
-	m := &module{id: id, facts: a.Facts, code: code, codes: make(map[string]abi.Code, len(a.Functions))}
-	for name := range a.Functions {
+func (rt *Runtime) newModule(id string, a *artefact, b *base, code Code, cached bool) *module {
+	m := &module{id: id, facts: a.Facts, code: code, base: b, codes: make(map[string]abi.Code, len(a.Facts.Functions))}
+	for name := range a.Facts.Functions {
 		m.codes[name] = abi.InvalidFunctionSignature
 	}
-	for _, name := range a.Callable {
+	for _, name := range a.Facts.Callable {
 		m.codes[name] = abi.OK
 	}
-	for _, t := range a.Tables {
+	for _, t := range a.Facts.Tables {
 		n := t.Min
-		if a.WritesTables {
+		if a.Facts.WritesTables {
 			n = t.Max
 		}
 		m.tables += int64(n) * tableEntry
 	}
-	m.info = engine.ModuleInfo{Kind: kindOf(&a.Facts), Functions: a.Callable, Memory: uint64(m.minimum()), CacheHit: cached}
+	m.pools, m.unkept = map[string]*pool{}, !slices.Contains(rt.info.Capabilities, engine.CapSnapshot)
+	m.cold = coldReason(&a.Facts, a.Inside)
+	if m.unkept {
+		m.cold = "the engine's instances cannot be kept"
+	}
+	for _, g := range a.Facts.MutableGlobal {
+		m.globals = append(m.globals, g.Name)
+	}
+	m.globals = append(m.globals, admit.InjectedGlobals()...)
+	if a.Facts.Start {
+		m.initial = append(m.initial, step{export: admit.StartExport})
+	}
+	if a.Facts.HasInitialize {
+		m.initial = append(m.initial, step{export: "_initialize"})
+	}
+	if t, ok := a.Facts.Functions[RestoredExport]; ok {
+		m.renews = len(t.Params)+len(t.Results) == 0
+	}
+	m.info = engine.ModuleInfo{
+		Kind: kindOf(&a.Facts), Functions: a.Facts.Callable, Memory: uint64(m.minimum()), CacheHit: cached,
+		Fresh: m.cold,
+	}
 	return m
+}
+
+// coldReason tells why an instance of a module cannot be set back to a snapshot of its memory and globals.
+func coldReason(f *admit.Facts, inside string) string {
+	switch {
+	case inside != "":
+		return inside
+	case f.WritesTables:
+		return "its code writes tables"
+	case f.DropsSegments:
+		return "its code drops segments"
+	case f.ImportsState:
+		return "it imports a memory, a table or a global"
+	case !f.MemoryExported && !f.Memory.Injected:
+		return "its memory is not exported"
+	}
+	for _, g := range f.MutableGlobal {
+		if g.Type == admit.V128 || g.Type == admit.FuncRef || g.Type == admit.ExternRef {
+			return "it has a mutable global of type " + g.Type.String()
+		}
+	}
+	return ""
 }
 
 func kindOf(f *admit.Facts) engine.Kind {
@@ -72,6 +126,15 @@ func (m *module) minimum() int64 { return int64(m.facts.Memory.Min)*pageSize + m
 type step struct {
 	export   string
 	withArgs bool
+	warmUp   bool
+}
+
+// params returns the parameters of the call.
+func (s step) params(args []byte) []uint64 {
+	if s.withArgs {
+		return []uint64{uint64(len(args))}
+	}
+	return nil
 }
 
 func (s step) name() string {
@@ -108,6 +171,11 @@ func (m *module) check(c *engine.Call) error {
 			return err
 		}
 	}
+	if c.WarmUp != "" {
+		if err := m.canWarmUp(c.WarmUp); err != nil {
+			return err
+		}
+	}
 	if c.Run {
 		name, err := m.main()
 		if err != nil {
@@ -135,21 +203,25 @@ func (m *module) plain(export string) error {
 	return nil
 }
 
-// steps lists the calls into a fresh instance that make up c, which was checked. The functions of a command are called
-// without running it first.
-func (m *module) steps(c *engine.Call) []step {
-	list := make([]step, 0, 3)
-	if m.facts.Start {
-		list = append(list, step{export: admit.StartExport})
+// canWarmUp tells whether an export can be called before the snapshot is taken.
+func (m *module) canWarmUp(export string) error {
+	switch t, ok := m.facts.Functions[export]; {
+	case !ok:
+		return status.Errorf(status.Invalid, "the module exports no function %q to warm it up with", export)
+	case m.codes[export] != abi.OK && len(t.Params)+len(t.Results) > 0:
+		return status.Errorf(status.Invalid, "export %q has type %v, and functions that warm up have () -> () or (i32) -> ()", export, t)
 	}
-	if m.facts.HasInitialize {
-		list = append(list, step{export: "_initialize"})
-	}
+	return nil
+}
+
+// last returns the call that follows initialisation, of c, which was checked. The functions of a command are called without
+// running it first.
+func (m *module) last(c *engine.Call) step {
 	if !c.Run {
-		return append(list, step{export: c.Function, withArgs: true})
+		return step{export: c.Function, withArgs: true}
 	}
 	name, _ := m.main()
-	return append(list, step{export: name})
+	return step{export: name}
 }
 
 // modules holds the compiled modules, the ones used least recently in the end of the order.
@@ -235,6 +307,8 @@ func (ms *modules) give(m *module) {
 }
 
 func (ms *modules) free(m *module) {
+	ms.rt.pools.forget(m)
+	m.base.close()
 	if err := m.code.Close(); err != nil {
 		ms.rt.log("freeing a module failed", "module", m.id, "error", err)
 	}
@@ -341,7 +415,7 @@ func (ms *modules) make(m engine.Module, open func() (io.ReadCloser, error)) (ma
 	if err != nil {
 		return nil, err
 	}
-	code, _, err := ms.rt.backend.Compile(ctx, a)
+	code, _, err := ms.rt.backend.Compile(ctx, a.admitted())
 	if err != nil && cached {
 		// The native code is damaged: the engine checks it.
 		ms.rt.log("cached native code is damaged and is made again", "module", m.SHA256, "error", err)
@@ -349,23 +423,31 @@ func (ms *modules) make(m engine.Module, open func() (io.ReadCloser, error)) (ma
 		if a, cached, err = ms.admitted(ctx, m, open); err != nil {
 			return nil, err
 		}
-		code, _, err = ms.rt.backend.Compile(ctx, a)
+		code, _, err = ms.rt.backend.Compile(ctx, a.admitted())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("compile module: %w", status.Wrap(status.Invalid, err))
 	}
-	a.Wasm = nil
 	if ms.disk != nil && !cached { // after Compile, which would otherwise make again what was swept away
 		if err := ms.disk.sweep(); err != nil {
 			ms.rt.log("the cache of modules could not be swept", "error", err)
 		}
 	}
-	return newModule(m.SHA256, a, code, cached), nil
+	b := &base{}
+	switch {
+	case a.layout != nil:
+		if b.image, err = snapshot.New(a.layout); err != nil {
+			return nil, errors.Join(fmt.Errorf("lay out the module's data: %w", err), code.Close())
+		}
+	case a.Base:
+		b.path = ms.disk.imagePath(m.SHA256, baseImage)
+	}
+	return ms.rt.newModule(m.SHA256, a, b, code, cached), nil
 }
 
 // admitted returns an admitted module whose native code is at hand where there is a cache on disk: from it, or after a
 // compiler's process has put it there. cached tells that it was there already.
-func (ms *modules) admitted(ctx context.Context, m engine.Module, open func() (io.ReadCloser, error)) (a *admit.Admitted, cached bool, err error) {
+func (ms *modules) admitted(ctx context.Context, m engine.Module, open func() (io.ReadCloser, error)) (a *artefact, cached bool, err error) {
 	if ms.disk != nil {
 		if a := ms.disk.load(m.SHA256); a != nil {
 			return a, true, nil
@@ -388,16 +470,17 @@ func (ms *modules) admitted(ctx context.Context, m engine.Module, open func() (i
 	return a, false, nil
 }
 
-// admitModule admits a module, checks its imports and joins its data.
-func admitModule(wasm []byte, o admit.Options) (*admit.Admitted, error) {
-	a, err := admit.Module(wasm, o)
+// admitModule admits a module, checks its imports and takes its data out.
+func admitModule(wasm []byte, o admit.Options) (*artefact, error) {
+	m, err := admit.Module(wasm, o)
 	if err != nil {
 		return nil, fmt.Errorf("admit module: %w", err)
 	}
-	if err := checkImports(&a.Facts); err != nil {
+	if err := checkImports(&m.Facts); err != nil {
 		return nil, err
 	}
-	a.Wasm = joinData(a.Wasm, &a.Facts)
+	a := &artefact{Facts: m.Facts}
+	a.Wasm, a.layout, a.Inside = takeData(m.Wasm, &m.Facts)
 	return a, nil
 }
 

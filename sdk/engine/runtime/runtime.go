@@ -36,6 +36,7 @@ type Runtime struct {
 	budget  *budget
 	watch   *watchdog
 	cache   *nearCache
+	pools   *pools
 	modules *modules
 
 	mu     sync.Mutex
@@ -49,11 +50,14 @@ var _ engine.Engine = (*Runtime)(nil)
 // New makes an engine of a backend. Closing the engine closes the backend.
 func New(b Backend, border engine.Border, s Settings) (*Runtime, error) {
 	s = s.withDefaults()
-	if s.Workers < 0 || s.Queue < 0 || s.Memory < 0 || s.Modules < 0 || s.Compiling < 0 || s.CacheKeys < 0 || s.DiskBytes < 0 {
+	if s.Workers < 0 || s.Queue < 0 || s.Memory < 0 || s.Modules < 0 || s.Compiling < 0 || s.CacheKeys < 0 || s.DiskBytes < 0 ||
+		s.Snapshots < 0 {
 		return nil, status.Errorf(status.Invalid, "engine settings: no bound may be negative")
 	}
 	rt := &Runtime{backend: b, border: border, set: s, log: s.Log, info: b.Info(), live: map[*Guest]struct{}{}}
 	rt.budget = &budget{most: s.Memory}
+	rt.pools = &pools{budget: rt.budget, most: s.Parked, bytes: s.ParkedBytes, kinds: s.Snapshots}
+	rt.budget.shed = rt.pools.shed
 	rt.slots = newSlots(s.Workers, s.Queue, rt.budget, rt.runNested)
 	rt.watch = newWatchdog()
 	rt.cache = newNearCache(s.CacheKeys, s.CacheBytes, s.Clock)

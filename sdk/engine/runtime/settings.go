@@ -7,6 +7,7 @@ import (
 
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/admit"
+	"github.com/essa-project/essad/sdk/engine/snapshot"
 )
 
 // Settings bound a Runtime. The zero value of each field means its default.
@@ -22,6 +23,16 @@ type Settings struct {
 	CacheKeys   int           // of the near cache; default 65536
 	Limits      engine.Limits // of an invocation that says nothing else
 	CompileTime time.Duration // one module may take; default 60 s
+
+	// Instances that calls have left, set back for the next: how many, what they may take of Memory, and how many bytes of
+	// one stay written pages, which cost the next call nothing. Defaults: 1024, a quarter of Memory, 4 MiB. Negative: none.
+	Parked      int
+	ParkedBytes int64
+	ParkedPages int
+	Snapshots   int    // of one module, for different environments and scopes; default 16
+	DirtyPages  string // how written pages are found: "scan", "pagemap" or "all"; default: the best that there is
+
+	restore snapshot.Method
 
 	// Compiler, where set, is the program that compiles modules in a process of its own: with the arguments given, it
 	// calls CompileModule and nothing else. Without it, and without CacheDir, modules are compiled in this process.
@@ -72,6 +83,13 @@ func (s Settings) withDefaults() Settings {
 	def(&s.CacheBytes, 64<<20)
 	def(&s.CacheKeys, 1<<16)
 	def(&s.CompileTime, time.Minute)
+	def(&s.Parked, 1024)
+	def(&s.ParkedBytes, s.Memory/4)
+	def(&s.ParkedPages, 4<<20)
+	def(&s.Snapshots, 16)
+	s.Parked, s.ParkedBytes, s.ParkedPages = max(s.Parked, 0), max(s.ParkedBytes, 0), max(s.ParkedPages, 0)
+	s.restore = restoreMethod(s.DirtyPages)
+	s.Admit.ExportGlobals = true
 	s.Limits = fill(s.Limits, DefaultLimits)
 	if s.Log == nil {
 		s.Log = func(string, ...any) {}
@@ -83,6 +101,18 @@ func (s Settings) withDefaults() Settings {
 		s.Random = func(p []byte) { _, _ = rand.Read(p) } // never fails (crypto/rand)
 	}
 	return s
+}
+
+// restoreMethod reads Settings.DirtyPages; what this machine does not have is replaced by what it has.
+func restoreMethod(name string) snapshot.Method {
+	best := snapshot.Best()
+	switch name {
+	case "pagemap":
+		return max(best, snapshot.Pagemap)
+	case "all":
+		return snapshot.All
+	}
+	return best
 }
 
 func def[T int | int64 | time.Duration](v *T, d T) {

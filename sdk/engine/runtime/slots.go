@@ -307,12 +307,27 @@ func (s *slots) following() *future {
 
 // budget bounds the memory of all instances together.
 type budget struct {
+	// shed frees what is kept for later until n bytes are free that were not; it returns whether it freed any.
+	shed func(n int64) bool
+
 	mu   sync.Mutex
 	most int64
 	used int64
 }
 
 func (b *budget) reserve(n int64) bool {
+	for !b.try(n) {
+		b.mu.Lock()
+		missing := b.used + n - b.most
+		b.mu.Unlock()
+		if n > b.most || b.shed == nil || !b.shed(missing) {
+			return false
+		}
+	}
+	return true
+}
+
+func (b *budget) try(n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.used+n > b.most {

@@ -72,6 +72,9 @@ type State struct {
 	pending [3][]byte // begun lines
 }
 
+// Pristine tells whether the streams are as an invocation finds them.
+func (s *State) Pristine() bool { return s.closed == [3]bool{} }
+
 // Func is one function. Params has a letter per parameter: i for i32, I for i64. Its result, if it has one, is the errno
 // as i32 in stack[0]; an error ends the invocation.
 type Func struct {

@@ -1,0 +1,232 @@
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Method is how written pages are found.
+type Method uint8
+
+// The methods, best first.
+const (
+	Scan    Method = iota // the kernel lists them
+	Pagemap               // the kernel tells of every page
+	All                   // it does not tell: all private pages are given back
+)
+
+// String says what the method is.
+func (m Method) String() string {
+	switch m {
+	case Scan:
+		return "PAGEMAP_SCAN"
+	case Pagemap:
+		return "/proc/self/pagemap"
+	}
+	return "MADV_DONTNEED"
+}
+
+// Best returns the best method that this machine has.
+var Best = sync.OnceValue(func() Method {
+	probe, err := unix.Mmap(-1, 0, 2*pageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return All
+	}
+	defer func() { _ = unix.Munmap(probe) }()
+	probe[pageSize] = 1
+	for _, m := range []Method{Scan, Pagemap} {
+		s := &scanner{method: m}
+		var found []region
+		err := s.each(probe, func(r region) { found = append(found, r) })
+		if err == nil && len(found) == 1 && found[0] == (region{pageSize, 2 * pageSize}) {
+			return m
+		}
+	}
+	return All
+})
+
+// pagemap is open for the life of the process.
+var pagemap = sync.OnceValues(func() (*openFile, error) {
+	f, err := os.Open("/proc/self/pagemap")
+	if err != nil {
+		return nil, err
+	}
+	return &openFile{f, f.Fd()}, nil
+})
+
+type openFile struct {
+	*os.File
+	fd uintptr
+}
+
+// region is a range of bytes of a memory.
+type region struct{ from, to int }
+
+// Mapping is an instance's memory that an image lies over. It belongs to whoever has the instance.
+type Mapping struct {
+	image *Image
+	mem   []byte
+	count int // of Restores
+	scan  *scanner
+}
+
+// giveBack is after how many Restores the private pages are given back, of which an unusual call may have left many.
+const giveBack = 1 << 14
+
+// Map lays the image over mem, which has its size, is a private anonymous mapping and holds zeros or what the image holds.
+// After an error its contents are lost.
+func (im *Image) Map(mem []byte, m Method) (*Mapping, error) {
+	if err := fits(mem, im.size); err != nil {
+		return nil, err
+	}
+	if err := im.mapRuns(mem, unix.PROT_READ|unix.PROT_WRITE); err != nil {
+		return nil, err
+	}
+	// One written byte must not make a private copy of 2 MiB. Kernels without large pages refuse; they need not be told.
+	_ = unix.Madvise(mem, unix.MADV_NOHUGEPAGE)
+	p := &Mapping{image: im, mem: mem, scan: &scanner{method: m}}
+	return p, p.drop()
+}
+
+// drop gives every private page back.
+func (p *Mapping) drop() error {
+	if err := unix.Madvise(p.mem, unix.MADV_DONTNEED); err != nil {
+		return fmt.Errorf("give pages back: %w", err)
+	}
+	return nil
+}
+
+// Restore sets the memory back to the image. At most keep bytes of pages stay private; it returns how many do. After an
+// error the memory holds anything.
+func (p *Mapping) Restore(keep int) (private int, err error) {
+	if p.count++; p.scan.method == All || p.count%giveBack == 0 {
+		return 0, p.drop()
+	}
+	err = p.scan.each(p.mem, func(r region) {
+		private += r.to - r.from
+		if private <= keep {
+			copy(p.mem[r.from:r.to], p.image.view[r.from:r.to])
+		}
+	})
+	if err == nil && private > keep {
+		private, err = 0, p.drop()
+	}
+	return private, err
+}
+
+// Private returns how many bytes of the mapping's pages are its own.
+func (p *Mapping) Private() (n int, err error) {
+	if p.scan.method == All {
+		return len(p.mem), nil
+	}
+	err = p.scan.each(p.mem, func(r region) { n += r.to - r.from })
+	return n, err
+}
+
+// scanner finds private pages. Its fields are what the kernel writes into, and must not be on a stack.
+type scanner struct {
+	method  Method
+	arg     scanArg
+	regions [64]scanRegion
+	entries []uint64
+}
+
+// scanArg is the kernel's struct pm_scan_arg, scanRegion its struct page_region.
+type scanArg struct {
+	size, flags, start, end, walkEnd, vec, vecLen, maxPages uint64
+	inverted, mask, anyOf, returned                         uint64
+}
+
+type scanRegion struct{ start, end, categories uint64 }
+
+// Numbers of the kernel's interface.
+const (
+	pagemapScan = 0xc0606610 // _IOWR('f', 16, struct pm_scan_arg)
+
+	pageIsFile    = 1 << 2
+	pageIsPresent = 1 << 3
+	pageIsSwapped = 1 << 4
+	pageIsPFNZero = 1 << 5
+
+	entryPresent = 1 << 63
+	entrySwapped = 1 << 62
+	entryFile    = 1 << 61 // or shared
+)
+
+var errNoMethod = errors.New("this kernel does not tell which pages were written")
+
+// each calls found with every range of pages of mem that are private copies, or writes into zeros, in order.
+func (s *scanner) each(mem []byte, found func(region)) error {
+	f, err := pagemap()
+	if err != nil {
+		return fmt.Errorf("find written pages: %w", err)
+	}
+	switch s.method {
+	case Scan:
+		return s.list(f, mem, found)
+	case Pagemap:
+		return s.look(f, mem, found)
+	}
+	return errNoMethod
+}
+
+func (s *scanner) list(f *openFile, mem []byte, found func(region)) error {
+	start := uint64(base(mem))
+	a := &s.arg
+	*a = scanArg{
+		size: uint64(unsafe.Sizeof(*a)), start: start, end: start + uint64(len(mem)),
+		vec: uint64(uintptr(unsafe.Pointer(&s.regions[0]))), vecLen: uint64(len(s.regions)),
+		inverted: pageIsFile | pageIsPFNZero, mask: pageIsFile | pageIsPFNZero, anyOf: pageIsPresent | pageIsSwapped,
+		returned: pageIsPresent,
+	}
+	for a.start < a.end {
+		n, _, errno := unix.Syscall(unix.SYS_IOCTL, f.fd, pagemapScan, uintptr(unsafe.Pointer(a)))
+		if errno == unix.EINTR {
+			continue
+		}
+		if errno != 0 {
+			return fmt.Errorf("find written pages: %w", errno)
+		}
+		for _, r := range s.regions[:n] {
+			found(region{int(r.start - start), int(r.end - start)})
+		}
+		if a.walkEnd <= a.start {
+			return fmt.Errorf("find written pages: the kernel stopped at %#x", a.walkEnd)
+		}
+		a.start = a.walkEnd
+	}
+	runtime.KeepAlive(s)
+	return nil
+}
+
+// look reads one entry for each page.
+func (s *scanner) look(f *openFile, mem []byte, found func(region)) error {
+	pages := len(mem) / pageSize
+	if cap(s.entries) < pages {
+		s.entries = make([]uint64, pages)
+	}
+	entries := s.entries[:pages]
+	if pages == 0 {
+		return nil
+	}
+	raw := unsafe.Slice((*byte)(unsafe.Pointer(&entries[0])), 8*pages)
+	if n, err := f.ReadAt(raw, int64(base(mem)/uintptr(pageSize))*8); n != len(raw) {
+		return fmt.Errorf("find written pages: %w", err)
+	}
+	for i := 0; i < pages; i++ {
+		from := i
+		for i < pages && entries[i]&(entryPresent|entrySwapped) != 0 && entries[i]&entryFile == 0 {
+			i++
+		}
+		if i > from {
+			found(region{from * pageSize, i * pageSize})
+		}
+	}
+	return nil
+}

@@ -1,0 +1,423 @@
+package snapshot
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// methods are those that this machine has.
+func methods() []Method {
+	all := []Method{Scan, Pagemap, All}
+	return all[Best():]
+}
+
+func anonymous(t testing.TB, n int) []byte {
+	t.Helper()
+	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Munmap(b) })
+	return b
+}
+
+// patchy returns a memory of n bytes with things here and there.
+func patchy(t testing.TB, n int, r *rand.Rand) []byte {
+	mem := anonymous(t, n)
+	for range 1 + r.IntN(30) {
+		at, most := r.IntN(n), 1+r.IntN(64<<10)
+		for i := at; i < min(at+most, n); i++ {
+			mem[i] = byte(r.Uint32())
+		}
+	}
+	return mem
+}
+
+func memory(t testing.TB, mem []byte) *Source {
+	t.Helper()
+	s, err := Memory(mem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func random() *rand.Rand { return rand.New(rand.NewPCG(1, 2)) }
+
+// TestRestore: whatever is written, what is restored is the image; and what was written once costs no fault again.
+func TestRestore(t *testing.T) {
+	r := random()
+	for _, m := range methods() {
+		for _, size := range []int{64 << 10, 192 << 10, 5 << 20} {
+			source := patchy(t, size, r)
+			want := bytes.Clone(source)
+			im, err := New(memory(t, source))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(im.Bytes(), want) {
+				t.Fatalf("%v: the image of %d bytes is not what it was made of", m, size)
+			}
+			mem := anonymous(t, size)
+			for i, target := range [][]byte{source, mem} {
+				p, err := im.Map(target, m)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for round := range 60 {
+					for range r.IntN(40) {
+						target[r.IntN(size)] = byte(r.Uint32())
+					}
+					_ = target[r.IntN(size)] // a page that was only read is not written
+					keep := []int{size, 0, 64 << 10}[round%3]
+					private, err := p.Restore(keep)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if private > keep {
+						t.Fatalf("%v: %d bytes stay private, and at most %d may", m, private, keep)
+					}
+					if !bytes.Equal(target, want) {
+						t.Fatalf("%v: memory %d of %d bytes differs after round %d", m, i, size, round)
+					}
+				}
+			}
+			if err := im.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// TestPagesStayPrivate: this is what makes restoring cheap, and what is reported is what the kernel knows.
+func TestPagesStayPrivate(t *testing.T) {
+	if Best() == All {
+		t.Skip("this kernel does not tell which pages were written")
+	}
+	for _, m := range methods()[:len(methods())-1] {
+		source := anonymous(t, 1<<20)
+		source[0], source[600<<10] = 1, 2
+		im, err := New(memory(t, source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer im.Close()
+		if want := 2 * pageSize; im.Stored() != want {
+			t.Errorf("the image takes %d bytes, and not %d", im.Stored(), want)
+		}
+		mem := anonymous(t, 1<<20)
+		p, err := im.Map(mem, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			mem[1], mem[300<<10], mem[600<<10] = 3, 4, 5
+			n, err := p.Restore(1 << 20)
+			if known, _ := p.Private(); err != nil || n != 3*pageSize || known != n {
+				t.Errorf("%v: %d bytes are private, %d are told, error %v; three pages were written", m, known, n, err)
+			}
+		}
+		p.count = giveBack - 1
+		mem[0] = 9
+		if n, err := p.Restore(1 << 20); n != 0 || err != nil || mem[0] != 1 {
+			t.Errorf("%v: from time to time pages are given back: %d stay, error %v, byte %d", m, n, err, mem[0])
+		}
+	}
+}
+
+// TestMappingsAreApart: instances of one image do not see each other, from many goroutines.
+func TestMappingsAreApart(t *testing.T) {
+	source := patchy(t, 1<<20, random())
+	want := bytes.Clone(source)
+	im, err := New(memory(t, source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer im.Close()
+	var wait sync.WaitGroup
+	for n := range 4 {
+		mem := anonymous(t, 1<<20)
+		wait.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(n), 7))
+			p, err := im.Map(mem, Best())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for round := range 500 {
+				for range 20 {
+					mem[r.IntN(len(mem))] = byte(n + 1)
+				}
+				if _, err := p.Restore(len(mem)); err != nil {
+					t.Error(err)
+					return
+				}
+				if round%20 == 0 && !bytes.Equal(mem, want) {
+					t.Errorf("round %d of %d: the memory differs", round, n)
+					return
+				}
+			}
+		})
+	}
+	wait.Wait()
+	if !bytes.Equal(im.Bytes(), want) {
+		t.Error("the image was changed")
+	}
+}
+
+func TestFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "image")
+	for _, size := range []int{64 << 10, 4 << 20} {
+		source := patchy(t, size, random())
+		made, err := Create(path, memory(t, source), []byte("what else there is"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		im, meta, err := Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(meta) != "what else there is" || !bytes.Equal(im.Bytes(), source) || !bytes.Equal(made.Bytes(), source) || im.Size() != size {
+			t.Errorf("%d bytes came back as %d, with %q", size, im.Size(), meta)
+		}
+		mem := anonymous(t, size)
+		if _, err := im.Map(mem, Best()); err != nil || !bytes.Equal(mem, source) {
+			t.Errorf("mapping it: %v", err)
+		}
+		mem[0]++
+		if im.Close() != nil || made.Close() != nil {
+			t.Error("closing failed")
+		}
+		if mem[0]--; !bytes.Equal(mem, source) {
+			t.Error("what is mapped went with the image")
+		}
+	}
+	if _, _, err := Open(path + "x"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".new-*"))
+	if len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestEmptyMemory: all zeros are an image, too.
+func TestEmptyMemory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "image")
+	if _, err := Create(path, memory(t, anonymous(t, 128<<10)), nil); err != nil {
+		t.Fatal(err)
+	}
+	im, _, err := Open(path)
+	if err != nil || im.Stored() != 0 || !bytes.Equal(im.Bytes(), make([]byte, 128<<10)) {
+		t.Fatalf("%v", err)
+	}
+	defer im.Close()
+	mem := anonymous(t, 128<<10)
+	p, err := im.Map(mem, Best())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem[77] = 1
+	if _, err := p.Restore(0); err != nil || mem[77] != 0 {
+		t.Errorf("byte %d, error %v", mem[77], err)
+	}
+}
+
+// TestDamagedFiles: every flipped bit of what counts, and every cut, is found.
+func TestDamagedFiles(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "image")
+	source := patchy(t, 256<<10, random())
+	if _, err := Create(path, memory(t, source), []byte("meta")); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(what string, contents []byte) {
+		t.Helper()
+		if err := os.WriteFile(path, contents, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		im, _, err := Open(path)
+		if err == nil {
+			if !bytes.Equal(im.Bytes(), source) {
+				t.Errorf("%s: a wrong memory was served", what)
+			} else {
+				t.Errorf("%s was not noticed", what)
+			}
+			im.Close()
+		} else if !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	header := fixedHead
+	for _, n := range []int{0, 7, header, 4095, 4096, 5000, len(whole) - 1, len(whole) - pageSize} {
+		check("a cut", whole[:n])
+	}
+	check("more at the end", append(bytes.Clone(whole), make([]byte, pageSize)...))
+	r := random()
+	for i := range 300 {
+		at := pageSize + r.IntN(len(whole)-pageSize)
+		if i < 120 {
+			at = i % (header + 16 + 4)
+		}
+		bad := bytes.Clone(whole)
+		bad[at] ^= 1 << r.IntN(8)
+		check("a flipped bit", bad)
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	path := filepath.Join(f.TempDir(), "image")
+	mem := anonymous(f, 64<<10)
+	mem[5000] = 1
+	if _, err := Create(path, memory(f, mem), []byte("meta")); err != nil {
+		f.Fatal(err)
+	}
+	whole, _ := os.ReadFile(path)
+	f.Add(whole)
+	f.Add(whole[:100])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		path := filepath.Join(t.TempDir(), "image")
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		im, _, err := Open(path)
+		if err != nil {
+			return
+		}
+		defer im.Close()
+		if len(im.Bytes()) != im.Size() {
+			t.Errorf("%d bytes of %d", len(im.Bytes()), im.Size())
+		}
+	})
+}
+
+func TestUnfit(t *testing.T) {
+	mem := anonymous(t, 128<<10)
+	if _, err := Memory(mem[1 : 1+64<<10]); !errors.Is(err, ErrUnfit) {
+		t.Errorf("not at a page: %v", err)
+	}
+	if _, err := Memory(mem[:100]); !errors.Is(err, ErrUnfit) {
+		t.Errorf("not whole pages: %v", err)
+	}
+	if _, err := Memory(nil); !errors.Is(err, ErrUnfit) {
+		t.Errorf("nothing: %v", err)
+	}
+	im, err := New(memory(t, mem))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer im.Close()
+	if _, err := im.Map(mem[:64<<10], Best()); !errors.Is(err, ErrUnfit) {
+		t.Errorf("another size: %v", err)
+	}
+}
+
+// TestSealed: an image cannot be written through its file.
+func TestSealed(t *testing.T) {
+	mem := anonymous(t, 64<<10)
+	mem[0] = 1
+	im, err := New(memory(t, mem))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer im.Close()
+	if _, err := im.file.WriteAt([]byte{2}, int64(pageSize)); err == nil {
+		t.Error("it was written")
+	}
+}
+
+func BenchmarkRestore(b *testing.B) {
+	for _, m := range methods() {
+		for _, pages := range []int{1, 16} {
+			b.Run(m.String()+"/"+string(rune('0'+pages/10))+string(rune('0'+pages%10))+" pages", func(b *testing.B) {
+				source := anonymous(b, 4<<20)
+				for i := range 1 << 20 {
+					source[i] = byte(i)
+				}
+				im, err := New(memory(b, source))
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer im.Close()
+				mem := anonymous(b, 4<<20)
+				p, err := im.Map(mem, m)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					for i := range pages {
+						mem[i*5*pageSize] = 1
+					}
+					if _, err := p.Restore(len(mem)); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestParts: data segments in any order, one over the other, are the memory they say; many far apart are few mappings.
+func TestParts(t *testing.T) {
+	r := random()
+	for range 50 {
+		size := 64 << 10 * (1 + r.IntN(20))
+		want := anonymous(t, size)
+		var parts []Part
+		for range r.IntN(60) {
+			p := Part{At: r.IntN(size)}
+			p.Data = make([]byte, r.IntN(min(size-p.At, 20_000)))
+			for i := range p.Data {
+				p.Data[i] = byte(r.Uint32())
+			}
+			copy(want[p.At:], p.Data)
+			parts = append(parts, p)
+		}
+		s, err := Parts(size, parts, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		im, err := New(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mem := make([]byte, size)
+		if im.CopyTo(mem); !bytes.Equal(mem, want) || !bytes.Equal(im.Bytes(), want) {
+			t.Error("the memory differs")
+		}
+		if len(im.runs) > maxRuns {
+			t.Errorf("%d runs", len(im.runs))
+		}
+		im.Close()
+	}
+	if _, err := Parts(100<<20, []Part{{0, []byte{1}}, {99 << 20, []byte{1}}}, 2*pageSize); err != nil {
+		t.Errorf("two pages: %v", err)
+	}
+	var far []Part
+	for i := range 100 {
+		far = append(far, Part{i << 20, []byte{1}})
+	}
+	for _, most := range []int{99 * pageSize, 10 << 20} {
+		if _, err := Parts(100<<20, far, most); err == nil {
+			t.Errorf("data all over 100 MiB took no more than %d bytes", most)
+		}
+	}
+	for _, p := range []Part{{-1, nil}, {64 << 10, []byte{1}}, {1 << 40, nil}} {
+		if _, err := Parts(64<<10, []Part{p}, 1<<20); err == nil {
+			t.Errorf("a part at %d", p.At)
+		}
+	}
+}
