@@ -31,14 +31,22 @@ PROTOC_GRPC  := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
 # Guests in Go are the folders of examples for which essagen has written wrappers.
 GUEST_DIRS := $(patsubst %/,%,$(sort $(dir $(wildcard examples/*/essa_gen*_wasip1.go))))
 GUESTS     := $(patsubst examples/%,$(BIN)/guests/%.wasm,$(GUEST_DIRS))
-PLUGIN_SET := $(patsubst plugins/%/,$(PLUGINS)/essad-plugin-%,$(sort $(dir $(wildcard plugins/*/*.go))))
+PLUGIN_SET := $(patsubst plugins/%/,$(PLUGINS)/essad-plugin-%,$(filter-out plugins/wasmedge/,$(sort $(dir $(wildcard plugins/*/*.go)))))
+
+# The plugin wasmedge needs libwasmedge 0.14 and a C compiler, and is left out where they are not: Debian trixie has both.
+WASMEDGE      := $(PLUGINS)/essad-plugin-wasmedge
+HAVE_WASMEDGE = printf '%s\n' '\#include <wasmedge/wasmedge.h>' '\#if WASMEDGE_VERSION_MAJOR || WASMEDGE_VERSION_MINOR != 14' \
+	'\#error' '\#endif' 'int main(void) { return !WasmEdge_VersionGet(); }' | $(CC) -x c - -o /dev/null -lwasmedge 2>/dev/null
 
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: $(BIN)/essad $(BIN)/essagen $(PLUGIN_SET) $(GUESTS) ## build essad, its plugins, essagen and the example guests into bin/
+build: $(BIN)/essad $(BIN)/essagen plugins $(GUESTS) ## build essad, its plugins, essagen and the example guests into bin/
+
+.PHONY: plugins
+plugins: $(PLUGIN_SET) $(WASMEDGE) ## build the plugins; what needs a library that is not here is left out
 
 # Go decides what is out of date, so its programs are always handed to it.
 .PHONY: FORCE
@@ -55,6 +63,14 @@ $(BIN)/essagen: FORCE
 $(PLUGINS)/essad-plugin-%: FORCE
 	@mkdir -p $(@D)
 	$(GOBUILD) -o $@ ./plugins/$*
+
+$(WASMEDGE): FORCE
+	@if $(HAVE_WASMEDGE); then \
+		mkdir -p $(@D) && echo "build $@ with libwasmedge" && \
+		CGO_ENABLED=1 $(GO) build -tags wasmedge $(TRIMPATH) -ldflags='-s -w -X $(AGENT).Version=$(VERSION)' -o $@ ./plugins/wasmedge; \
+	else \
+		rm -f $@ && echo "the plugin wasmedge is left out: it needs a C compiler and libwasmedge-dev 0.14 (Debian trixie has it)"; \
+	fi
 
 # Go guests are reactors: a Go command aborts when one of its exports is called without _start.
 $(BIN)/guests/%.wasm: FORCE

@@ -1,0 +1,309 @@
+//go:build wasmedge
+
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/second-state/WasmEdge-go/wasmedge"
+
+	"github.com/essa-project/essad/sdk/engine"
+	"github.com/essa-project/essad/sdk/engine/admit"
+	"github.com/essa-project/essad/sdk/engine/enginetest"
+	"github.com/essa-project/essad/sdk/engine/runtime"
+	"github.com/essa-project/essad/sdk/status"
+)
+
+// TestBinding: what inner relies on.
+func TestBinding(t *testing.T) {
+	for _, object := range []any{wasmedge.Configure{}, wasmedge.AST{}} {
+		typ := reflect.TypeOf(object)
+		if f := typ.Field(0); f.Name != "_inner" || f.Type.Kind() != reflect.Pointer || f.Offset != 0 {
+			t.Errorf("%v begins with %s %v", typ, f.Name, f.Type)
+		}
+	}
+	for _, i := range runtime.Imports() {
+		if len(i.Params) > 16 {
+			t.Errorf("import %s.%s has %d parameters: raise ESSAD_PARAMS", i.Module, i.Name, len(i.Params))
+		}
+	}
+}
+
+// quiet runs f and fails if anything was written to standard output or standard error meanwhile, by Go or by C: the first
+// is a plugin's link to its host.
+func quiet(t *testing.T, f func()) {
+	t.Helper()
+	for _, std := range []*os.File{os.Stdout, os.Stderr} {
+		file, err := os.Create(filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer redirect(t, std, file)()
+	}
+	f()
+}
+
+// TestTraps: traps have texts that people can read, and nothing is printed for them.
+func TestTraps(t *testing.T) {
+	e := openTest(t, &enginetest.Border{}, enginetest.Options{})
+	defer e.Close()
+	id, _ := enginetest.Prepare(t, e, enginetest.Wasm("guest.wasm"))
+	call := func(function string) error {
+		_, err := e.Invoke(context.Background(), &engine.Call{Module: id, Function: function})
+		return err
+	}
+	quiet(t, func() {
+		if err := call("trap"); err == nil || err.Error() != "trap: unreachable" {
+			t.Errorf("got %q", err)
+		}
+		for range 100 {
+			if err := call("trap"); status.Of(err) != status.GuestFault {
+				t.Errorf("got %v", err)
+			}
+		}
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for range 500 {
+					if err := call("trap"); status.Of(err) != status.GuestFault {
+						t.Errorf("got %v", err)
+					}
+					_ = dereference(nil)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// dereference needs Go's signal handlers where p is nil: they must be what they were before a guest trapped.
+func dereference(p *int) (err any) {
+	defer func() { err = recover() }()
+	return *p
+}
+
+// recursion calls itself without end, with frames of the shape that costs WasmEdge most for what admission counts: many
+// operands of 16 bytes where a unit is meant to be one of 8.
+func recursion(locals int) []byte {
+	body := []byte{1}
+	body = append(append(body, leb(locals)...), 0x7f) // i32
+	body = append(body, 0x20, 0, 0x10, 0, 0x0b)       // call itself
+	return module(body)
+}
+
+// module has one function f, (i32) -> (), of this body.
+func module(body []byte) []byte {
+	section := func(id byte, content []byte) []byte {
+		return append(append([]byte{id}, leb(len(content))...), content...)
+	}
+	m := []byte("\x00asm\x01\x00\x00\x00")
+	m = append(m, section(1, []byte{1, 0x60, 1, 0x7f, 0})...)
+	m = append(m, section(3, []byte{1, 0})...)
+	m = append(m, section(5, []byte{1, 0, 1})...)
+	m = append(m, section(7, []byte{1, 1, 'f', 0, 0})...)
+	return append(m, section(10, append(append([]byte{1}, leb(len(body))...), body...))...)
+}
+
+func leb(n int) (b []byte) {
+	for ; n >= 0x80; n >>= 7 {
+		b = append(b, byte(n)|0x80)
+	}
+	return append(b, byte(n))
+}
+
+// TestDeepRecursion: admission's limit of the stack bounds the interpreter's, which has none of its own and is memory.
+func TestDeepRecursion(t *testing.T) {
+	e := openTest(t, &enginetest.Border{}, enginetest.Options{})
+	defer e.Close()
+	for _, locals := range []int{0, 1, 10, 1000} {
+		id, _ := enginetest.Prepare(t, e, recursion(locals))
+		before := resident(t)
+		_, err := e.Invoke(context.Background(), &engine.Call{
+			Module: id, Function: "f", Limits: engine.Limits{Stack: admit.MaxStackUnits},
+		})
+		if status.Of(err) != status.Limit || status.DetailOf(err) != "stack" {
+			t.Errorf("%d locals: %v", locals, err)
+		}
+		took := peak(t) - before
+		t.Logf("%d locals: %d MiB for a stack of %d units", locals, took>>20, admit.MaxStackUnits)
+		if took > 4*admit.MaxStackUnits {
+			t.Errorf("%d locals took %d MiB", locals, took>>20)
+		}
+	}
+}
+
+// resident is what memory the process has, and peak the most that it had since resident was called.
+func resident(t *testing.T) int {
+	debug.FreeOSMemory()
+	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
+		t.Skip(err)
+	}
+	return memory(t, "VmRSS:")
+}
+
+func peak(t *testing.T) int { return memory(t, "VmHWM:") }
+
+func memory(t *testing.T, name string) int {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Skip(err)
+	}
+	_, rest, _ := strings.Cut(string(text), name)
+	n, err := strconv.Atoi(strings.Fields(rest)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n << 10
+}
+
+// TestBounded: there are at most maxInstances, and a call too many is told so.
+func TestBounded(t *testing.T) {
+	var r registry
+	var all []*instance
+	for range maxInstances {
+		i := new(instance)
+		if !r.add(i) {
+			t.Fatalf("refused after %d", len(all))
+		}
+		all = append(all, i)
+	}
+	if r.add(new(instance)) {
+		t.Error("one too many")
+	}
+	r.remove(all[7])
+	again := new(instance)
+	if !r.add(again) || again.id != all[7].id || r.slots[again.id].Load() != again {
+		t.Errorf("an id that was free again: %d", again.id)
+	}
+}
+
+// TestManyWaiting: guests that wait hold threads and nothing else; hundreds of them do not keep others from running.
+func TestManyWaiting(t *testing.T) {
+	const many = 300
+	e := openTest(t, &enginetest.Border{}, enginetest.Options{Queue: many})
+	defer e.Close()
+	id, _ := enginetest.Prepare(t, e, enginetest.Wasm("guest.wasm"))
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for range many {
+		wg.Go(func() {
+			_, err := e.Invoke(ctx, &engine.Call{Module: id, Function: "sleeper"})
+			if status.Of(err) != status.Cancelled {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+	for began := time.Now(); time.Since(began) < 300*time.Millisecond; {
+		r, err := e.Invoke(context.Background(), &engine.Call{Module: id, Function: "echo", Args: []byte("x")})
+		if err != nil || string(r.Value) != "x" {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	wg.Wait()
+}
+
+// TestFailedInstances: what cannot be instantiated leaves nothing behind.
+func TestFailedInstances(t *testing.T) {
+	e := openTest(t, &enginetest.Border{}, enginetest.Options{})
+	defer e.Close()
+	// An element segment beyond its table: instantiation traps.
+	m := module([]byte{0, 0x0b})
+	code := len(m) - 6
+	table, elem := []byte{4, 4, 1, 0x70, 0, 1}, []byte{9, 7, 1, 0, 0x41, 5, 0x0b, 1, 0}
+	memory := 8 + 7 + 4 // the memory section follows the types and the functions
+	bad := append(append(append(append([]byte{}, m[:memory]...), table...), m[memory:code]...), elem...)
+	bad = append(bad, m[code:]...)
+	id, _ := enginetest.Prepare(t, e, bad)
+	for range 1000 {
+		if _, err := e.Invoke(context.Background(), &engine.Call{Module: id, Function: "f"}); status.Of(err) != status.GuestFault {
+			t.Fatalf("got %v", err)
+		}
+	}
+	live.mu.Lock()
+	defer live.mu.Unlock()
+	if used := int(live.next) - len(live.free); used != 0 {
+		t.Errorf("%d instances are left", used)
+	}
+}
+
+// TestPanic: a panic of our own code under a guest ends that one invocation, and does not unwind what is C.
+func TestPanic(t *testing.T) {
+	b := &enginetest.Border{Before: func(_ context.Context, op string, _ *engine.Origin, _ []byte) error {
+		if op == "merge" {
+			panic("a bug of ours")
+		}
+		return nil
+	}}
+	e, err := newEngine(runtime.Settings{Workers: 1}, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	id, _ := enginetest.Prepare(t, e, enginetest.Wasm("guest.wasm"))
+	for range 3 {
+		_, err := e.Invoke(context.Background(), &engine.Call{Module: id, Function: "put", Args: []byte("\x01\x00\x00\x00kvalue")})
+		if status.Of(err) != status.Internal {
+			t.Errorf("got %v", err)
+		}
+		r, err := e.Invoke(context.Background(), &engine.Call{Module: id, Function: "echo", Args: []byte("x")})
+		if err != nil || string(r.Value) != "x" {
+			t.Errorf("afterwards: %v", err)
+		}
+	}
+}
+
+// TestWeight: what weigh says an instance takes is what it takes, within a factor of two.
+func TestWeight(t *testing.T) {
+	wasm, err := os.ReadFile(filepath.Join("..", "..", "examples", "splitter", "splitter.wasm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := admit.Module(wasm, admit.Options{RouteGrow: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := newBackend()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	c, _, err := b.Compile(context.Background(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const many = 32
+	var all []runtime.Instance
+	before := resident(t)
+	for range many {
+		i, err := c.Instantiate(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, i)
+	}
+	took := (memory(t, "VmRSS:") - before) / many
+	for _, i := range all {
+		i.Close()
+	}
+	says := int(weigh(a.Wasm))
+	t.Logf("an instance of a module of %d bytes takes %d KiB; weigh says %d KiB", len(a.Wasm), took>>10, says>>10)
+	if took > 2*says || says > 2*took+(256<<10) {
+		t.Errorf("it takes %d KiB and not %d", took>>10, says>>10)
+	}
+	// Anything at all may follow the header.
+	for n := range len(a.Wasm) {
+		weigh(a.Wasm[:n])
+	}
+}
