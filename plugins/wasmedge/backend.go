@@ -40,7 +40,7 @@ func newBackend() (*backend, error) {
 	wasmedge.SetLogOff() // it goes to standard output, which is the plugin's link to its host
 	b := &backend{info: engine.Info{
 		Name: "wasmedge", Version: wasmedge.GetVersion(),
-		Capabilities: []string{"wasm-2.0", "wasi-preview1"},
+		Capabilities: []string{engine.CapWasm2, engine.CapWASI, engine.CapSnapshot, engine.CapFuel},
 	}}
 	b.configure = wasmedge.NewConfigure()
 	for _, p := range proposals {
@@ -100,7 +100,7 @@ func (b *backend) Compile(_ context.Context, a *admit.Admitted) (runtime.Code, b
 		ast.Release()
 		return nil, false, fmt.Errorf("validate: %w", err)
 	}
-	return &code{host: b.host, ast: ast}, false, nil
+	return &code{host: b.host, ast: ast, weight: weigh(a.Wasm)}, false, nil
 }
 
 // Close implements runtime.Backend.
@@ -113,9 +113,13 @@ func (b *backend) Close() error {
 
 // code is a module, decoded.
 type code struct {
-	host *C.essad_host
-	ast  *wasmedge.AST
+	host   *C.essad_host
+	ast    *wasmedge.AST
+	weight int64
 }
+
+// InstanceBytes implements runtime.Weigher.
+func (c *code) InstanceBytes() int64 { return c.weight }
 
 // Instantiate implements runtime.Code.
 func (c *code) Instantiate(g *runtime.Guest) (runtime.Instance, error) {

@@ -63,6 +63,8 @@ type global = *C.WasmEdge_GlobalInstanceContext
 // injected names the globals that admission adds, which every call needs.
 var injected = admit.InjectedGlobals()
 
+var _ runtime.Keeper = (*instance)(nil)
+
 // instance is an instance of a module. It is a runtime.Keeper: WasmEdge reserves all the addresses that a memory can ever
 // have, in a mapping of its own.
 type instance struct {

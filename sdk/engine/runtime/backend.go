@@ -32,6 +32,10 @@ type Code interface {
 	Close() error
 }
 
+// Weigher is a Code whose instances take more memory beside the guest's than a few dozen kilobytes each: copies of the code,
+// for example. It counts toward the engine's memory.
+type Weigher interface{ InstanceBytes() int64 }
+
 // Instance is an instance of a module. Its methods are called by one goroutine at a time, except SetGlobal.
 type Instance interface {
 	// Call calls an export. Where an import returns an error the guest must trap with it, and Call must return an error.

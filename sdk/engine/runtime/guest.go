@@ -65,7 +65,7 @@ type Guest struct {
 	wrote writes
 }
 
-// instanceBytes is what an instance costs beside its memory and tables.
+// instanceBytes is what an instance costs beside its memory and tables, where the engine does not say that it is more.
 const instanceBytes = 64 << 10
 
 // newGuest checks a call and makes an invocation of it. run or discard must follow.
@@ -83,14 +83,14 @@ func (rt *Runtime) newGuest(ctx context.Context, c *engine.Call, m *module, pare
 	if need := m.minimum(); need > lim.Memory {
 		return nil, status.LimitError("memory", "the module needs %d bytes of memory, and the limit is %d", need, lim.Memory)
 	}
-	g := &Guest{rt: rt, call: c, mod: m, lim: lim, tables: m.tables, need: m.minimum() + instanceBytes}
+	g := &Guest{rt: rt, call: c, mod: m, lim: lim, tables: m.tables, need: m.minimum() + m.weight}
 	if p, size := rt.pools.use(m, c); p != nil {
 		g.pool = p
 		if begins := int64(size) + m.tables; begins > lim.Memory {
 			rt.pools.leave(p)
 			g.pool = nil // its own initialisation will tell what there is too little for
 		} else {
-			g.need = max(g.need, begins+instanceBytes)
+			g.need = max(g.need, begins+m.weight)
 		}
 	}
 	g.origin = engine.Origin{Call: c.ID, Root: c.Root, Module: c.Module, Scope: c.Scope, Deadline: c.Deadline, Depth: c.Depth}
@@ -374,7 +374,7 @@ func (g *Guest) GrowMemory(_, to uint64) bool {
 		g.denied = status.LimitError("memory", "the guest needed more than its limit of %d bytes of memory", g.lim.Memory)
 		return false
 	}
-	return g.claim(int64(to) + g.tables + instanceBytes)
+	return g.claim(int64(to) + g.tables + g.mod.weight)
 }
 
 // claim sees to it that so many bytes of the engine's budget are the invocation's.

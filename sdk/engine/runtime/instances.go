@@ -27,7 +27,7 @@ func (g *Guest) obtain() error {
 		return g.initialised()
 	}
 	if r := g.rt.pools.take(p); r != nil {
-		if g.claim(int64(r.size) + g.tables + instanceBytes) {
+		if g.claim(int64(r.size) + g.tables + g.mod.weight) {
 			r.Bind(g)
 			g.inst, g.res, g.stats.Instance = r.Keeper, r, engine.Kept
 			if p.reused {
@@ -288,7 +288,7 @@ func (g *Guest) keep() bool {
 		return false
 	}
 	r.size = len(r.Memory())
-	r.charge = instanceBytes + g.tables + int64(r.size)
+	r.charge = g.mod.weight + g.tables + int64(r.size)
 	if s := r.snap; s != nil {
 		if r.size != s.size {
 			return false
@@ -302,7 +302,7 @@ func (g *Guest) keep() bool {
 			}
 		}
 		r.WriteGlobals(s.globals)
-		r.charge = instanceBytes + g.tables + int64(private)
+		r.charge = g.mod.weight + g.tables + int64(private)
 	}
 	r.Bind(nil)
 	g.res, g.inst = nil, nil

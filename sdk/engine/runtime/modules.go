@@ -27,6 +27,7 @@ type module struct {
 	code   Code
 	codes  map[string]abi.Code // exported functions, and whether they can be called
 	tables int64               // bytes
+	weight int64               // bytes of an instance beside its memory and tables
 
 	base    *base            // what its memory begins with
 	globals []string         // that make up an instance's state with its memory
@@ -61,6 +62,10 @@ func (rt *Runtime) newModule(id string, a *artefact, b *base, code Code, cached 
 			n = t.Max
 		}
 		m.tables += int64(n) * tableEntry
+	}
+	m.weight = instanceBytes
+	if w, ok := code.(Weigher); ok {
+		m.weight += w.InstanceBytes()
 	}
 	m.pools, m.unkept = map[string]*pool{}, !slices.Contains(rt.info.Capabilities, engine.CapSnapshot)
 	m.cold = coldReason(&a.Facts, a.Inside)
