@@ -81,6 +81,17 @@ ESSA_IMPORT_NEW("essa_get_value_data") int32_t essa_get_value_data(const char *k
 /* Why a call failed, as text, once a wait has told that it did. With ESSA_BUFFER_TOO_SMALL len is set as well. */
 ESSA_IMPORT_NEW("essa_get_error") int32_t essa_get_error(uint32_t handle, void *buf, uint32_t cap, uint32_t *len);
 
+/* WASI, which the helpers below use; a module imports what it uses of it and nothing else. */
+typedef struct {
+    const char *data;
+    uint32_t len;
+} essa_bytes;
+
+ESSA_IMPORT_FROM("wasi_snapshot_preview1", "fd_write")
+extern int32_t essa_fd_write(uint32_t fd, const essa_bytes *parts, uint32_t count, uint32_t *written);
+ESSA_IMPORT_FROM("wasi_snapshot_preview1", "clock_time_get")
+extern int32_t essa_clock_time_get(uint32_t clock, uint64_t precision, uint64_t *time);
+
 /* ---- Exports ---- */
 
 #define ESSA_EXPORT(name) __attribute__((export_name(name)))
@@ -91,7 +102,30 @@ ESSA_IMPORT_NEW("essa_get_error") int32_t essa_get_error(uint32_t handle, void *
 /* Begins what `essad run` runs. */
 #define ESSA_MAIN ESSA_EXPORT("essa_main") void essa_main(void)
 
-/* A broken promise: ends this call with a trap and nothing else. */
+/* ---- Text, and giving up ---- */
+
+#define ESSA_STRING(literal) ((essa_bytes){(literal), sizeof(literal) - 1})
+
+enum { ESSA_STDOUT = 1, ESSA_STDERR = 2 };
+
+/* Writes text to ESSA_STDOUT or ESSA_STDERR: the terminal of a run, the log of a call. */
+static inline void essa_print(uint32_t fd, essa_bytes text) {
+    while (text.len > 0) {
+        uint32_t n = 0;
+        if (essa_fd_write(fd, &text, 1, &n) != 0 || n == 0 || n > text.len) return; /* there is nobody to tell */
+        text.data += n;
+        text.len -= n;
+    }
+}
+
+/* Ends this call with a trap and nothing else, and says why in its log. */
+static inline _Noreturn void essa_fail(essa_bytes why) {
+    essa_print(ESSA_STDERR, why);
+    essa_print(ESSA_STDERR, ESSA_STRING("\n"));
+    __builtin_trap();
+}
+
+/* A broken promise: ends this call with a trap. */
 static inline void essa_must(int32_t code) {
     if (code != ESSA_OK) __builtin_trap();
 }
@@ -137,13 +171,6 @@ typedef struct {
     const uint8_t *at, *end;
 } essa_reader;
 
-typedef struct {
-    const char *data;
-    uint32_t len;
-} essa_bytes;
-
-#define ESSA_STRING(literal) ((essa_bytes){(literal), sizeof(literal) - 1})
-
 static inline const uint8_t *essa_take(essa_reader *r, uint64_t n) {
     if (n > (uint64_t)(r->end - r->at)) __builtin_trap();
     const uint8_t *p = r->at;
@@ -152,6 +179,12 @@ static inline const uint8_t *essa_take(essa_reader *r, uint64_t n) {
 }
 
 static inline uint8_t essa_read_u8(essa_reader *r) { return *essa_take(r, 1); }
+
+static inline uint16_t essa_read_u16(essa_reader *r) {
+    uint16_t v;
+    essa_copy(&v, essa_take(r, 2), 2);
+    return v;
+}
 
 static inline uint32_t essa_read_u32(essa_reader *r) {
     uint32_t v;
@@ -165,11 +198,81 @@ static inline uint64_t essa_read_u64(essa_reader *r) {
     return v;
 }
 
-/* A String or a Vec<u8>, in place: it lives as long as the input. UTF-8 is not checked. */
+static inline int8_t essa_read_i8(essa_reader *r) { return (int8_t)essa_read_u8(r); }
+static inline int16_t essa_read_i16(essa_reader *r) { return (int16_t)essa_read_u16(r); }
+static inline int32_t essa_read_i32(essa_reader *r) { return (int32_t)essa_read_u32(r); }
+static inline int64_t essa_read_i64(essa_reader *r) { return (int64_t)essa_read_u64(r); }
+
+static inline float essa_read_f32(essa_reader *r) {
+    float v;
+    essa_copy(&v, essa_take(r, 4), 4);
+    return v;
+}
+
+static inline double essa_read_f64(essa_reader *r) {
+    double v;
+    essa_copy(&v, essa_take(r, 8), 8);
+    return v;
+}
+
+/* The variant of an enum that has n of them; 0 and 1 of a Result are Ok and Err. */
+static inline uint32_t essa_read_variant(essa_reader *r, uint32_t n) {
+    uint32_t v = essa_read_u32(r);
+    if (v >= n) __builtin_trap();
+    return v;
+}
+
+/* A bool, or the tag of an Option: the value follows where it is 1. */
+static inline int essa_read_bool(essa_reader *r) {
+    uint8_t v = essa_read_u8(r);
+    if (v > 1) __builtin_trap();
+    return v;
+}
+
+/* A usize. More than fits in this memory traps. */
+static inline uint32_t essa_read_usize(essa_reader *r) {
+    uint64_t v = essa_read_u64(r);
+    if (v > UINT32_MAX) __builtin_trap();
+    return (uint32_t)v;
+}
+
+/* The count of a Vec, a set or a map whose elements take at least size bytes each. One that the input cannot hold traps, so
+ * memory may be taken by it. */
+static inline uint32_t essa_read_count(essa_reader *r, uint32_t size) {
+    uint64_t n = essa_read_u64(r);
+    if (size == 0 || n > (uint64_t)(r->end - r->at) / size) __builtin_trap();
+    return (uint32_t)n;
+}
+
+/* A Vec<u8>, in place: it lives as long as the input. */
 static inline essa_bytes essa_read_bytes(essa_reader *r) {
     uint64_t n = essa_read_u64(r);
     const uint8_t *p = essa_take(r, n);
     return (essa_bytes){(const char *)p, (uint32_t)n};
+}
+
+/* Whether text is UTF-8. */
+static inline int essa_is_utf8(essa_bytes text) {
+    const uint8_t *p = (const uint8_t *)text.data, *end = p + text.len;
+    while (p < end) {
+        uint8_t c = *p;
+        uint32_t n = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+        if (n == 0 || n > (uint32_t)(end - p)) return 0;
+        /* What would be too long a form, half a surrogate pair, or beyond Unicode shows in the second byte. */
+        if (n > 1 && (p[1] < (c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80) || p[1] > (c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf)))
+            return 0;
+        for (uint32_t i = 2; i < n; i++)
+            if ((p[i] & 0xc0) != 0x80) return 0;
+        p += n;
+    }
+    return 1;
+}
+
+/* A String, in place: it lives as long as the input. What is not UTF-8 traps. */
+static inline essa_bytes essa_read_string(essa_reader *r) {
+    essa_bytes text = essa_read_bytes(r);
+    if (!essa_is_utf8(text)) __builtin_trap();
+    return text;
 }
 
 /* The arguments of this call. */
@@ -198,8 +301,18 @@ static inline void essa_write(essa_writer *w, const void *p, uint32_t n) {
 }
 
 static inline void essa_write_u8(essa_writer *w, uint8_t v) { essa_write(w, &v, 1); }
+static inline void essa_write_u16(essa_writer *w, uint16_t v) { essa_write(w, &v, 2); }
 static inline void essa_write_u32(essa_writer *w, uint32_t v) { essa_write(w, &v, 4); }
 static inline void essa_write_u64(essa_writer *w, uint64_t v) { essa_write(w, &v, 8); }
+static inline void essa_write_i8(essa_writer *w, int8_t v) { essa_write(w, &v, 1); }
+static inline void essa_write_i16(essa_writer *w, int16_t v) { essa_write(w, &v, 2); }
+static inline void essa_write_i32(essa_writer *w, int32_t v) { essa_write(w, &v, 4); }
+static inline void essa_write_i64(essa_writer *w, int64_t v) { essa_write(w, &v, 8); }
+static inline void essa_write_f32(essa_writer *w, float v) { essa_write(w, &v, 4); }
+static inline void essa_write_f64(essa_writer *w, double v) { essa_write(w, &v, 8); }
+
+/* A bool, or the tag of an Option: the value follows where it is not 0. */
+static inline void essa_write_bool(essa_writer *w, int v) { essa_write_u8(w, v != 0); }
 
 /* A String or a Vec<u8>. */
 static inline void essa_write_bytes(essa_writer *w, essa_bytes v) {
@@ -217,6 +330,14 @@ static inline void essa_return(const essa_writer *w) { essa_must(essa_set_result
 
 /* The result of a function that returns (). */
 static inline void essa_return_unit(void) { essa_must(essa_set_result("", 0)); }
+
+/* The result of a function that returns Result<_, String> and failed. */
+static inline void essa_return_err(essa_bytes text) {
+    essa_writer w = essa_writer_new(4 + 8 + text.len);
+    essa_write_err(&w);
+    essa_write_bytes(&w, text);
+    essa_return(&w);
+}
 
 /* ---- Calls ---- */
 
@@ -237,6 +358,18 @@ static inline int32_t essa_wait(uint32_t handle, essa_reader *out) {
     code = essa_get_result(handle, p, len, &len);
     if (code == ESSA_OK) *out = (essa_reader){p, p + len};
     return code;
+}
+
+/* Why a call failed, once essa_wait has told that it did; empty where nothing is known. */
+static inline essa_bytes essa_why(uint32_t handle) {
+    uint32_t len = 256;
+    char *p = essa_alloc(len);
+    int32_t code = essa_get_error(handle, p, len, &len);
+    if (code == ESSA_BUFFER_TOO_SMALL) {
+        p = essa_alloc(len);
+        code = essa_get_error(handle, p, len, &len);
+    }
+    return (essa_bytes){p, code == ESSA_OK ? len : 0};
 }
 
 /* ---- State ---- */
@@ -263,6 +396,61 @@ static inline int32_t essa_set_add(essa_bytes key, essa_bytes element) {
     return essa_put_lattice(key.data, key.len, w.data, w.len);
 }
 
+enum { ESSA_TIME_LEN = 30 }; /* 2024-03-05T12:34:56.123456789Z */
+
+/* Writes n in decimal, padded with zeros, before end. */
+static inline char *essa_digits(char *end, int64_t n, int width) {
+    while (width--) {
+        *--end = (char)('0' + n % 10);
+        n /= 10;
+    }
+    return end;
+}
+
+/* Writes a time, in nanoseconds since 1970, as lattice timestamps are written. The calendar is counted in years that begin
+ * in March, so that the leap day is the last of its year. */
+static inline void essa_write_time(essa_writer *w, uint64_t nanos) {
+    int64_t secs = (int64_t)(nanos / 1000000000), days = secs / 86400 + 719468, day = secs % 86400;
+    int64_t era = days / 146097, doe = days % 146097;
+    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
+    int64_t month = mp < 10 ? mp + 3 : mp - 9, year = era * 400 + yoe + (month <= 2);
+    char text[ESSA_TIME_LEN], *p = text + ESSA_TIME_LEN;
+    *--p = 'Z';
+    p = essa_digits(p, (int64_t)(nanos % 1000000000), 9);
+    *--p = '.';
+    p = essa_digits(p, day % 60, 2);
+    *--p = ':';
+    p = essa_digits(p, day / 60 % 60, 2);
+    *--p = ':';
+    p = essa_digits(p, day / 3600, 2);
+    *--p = 'T';
+    p = essa_digits(p, doy - (153 * mp + 2) / 5 + 1, 2);
+    *--p = '-';
+    p = essa_digits(p, month, 2);
+    *--p = '-';
+    essa_digits(p, year, 4);
+    essa_write_bytes(w, (essa_bytes){text, ESSA_TIME_LEN});
+}
+
+/* The clock, in nanoseconds since 1970. */
+static inline uint64_t essa_now(void) {
+    uint64_t now = 0;
+    essa_must(essa_clock_time_get(0, 1, &now));
+    return now;
+}
+
+/* Sets key to value as of a time: of several, the last one by the clock wins. */
+static inline int32_t essa_put_at(essa_bytes key, uint64_t nanos, essa_bytes value) {
+    essa_writer w = essa_writer_new(4 + 8 + ESSA_TIME_LEN + 8 + value.len);
+    essa_write_u32(&w, ESSA_LWW);
+    essa_write_time(&w, nanos);
+    essa_write_bytes(&w, value);
+    return essa_put_lattice(key.data, key.len, w.data, w.len);
+}
+
+static inline int32_t essa_put(essa_bytes key, essa_bytes value) { return essa_put_at(key, essa_now(), value); }
+
 /* Reads the value stored under key. The code is the host's (ESSA_NOT_FOUND: there is none); out begins with the kind. */
 static inline int32_t essa_get(essa_bytes key, essa_reader *out) {
     uint32_t len;
@@ -279,6 +467,17 @@ static inline int32_t essa_get_wait(essa_bytes key, essa_reader *out) {
     uint32_t len;
     int32_t code = essa_wait_lattice_len(key.data, key.len, &len);
     return code == ESSA_OK ? essa_get(key, out) : code;
+}
+
+/* As essa_get, for values of every kind. */
+static inline int32_t essa_get_any(essa_bytes key, essa_reader *out) {
+    uint32_t len;
+    int32_t code = essa_get_value_len(key.data, key.len, &len);
+    if (code != ESSA_OK) return code;
+    uint8_t *p = essa_alloc(len);
+    code = essa_get_value_data(key.data, key.len, p, len, &len);
+    if (code == ESSA_OK) *out = (essa_reader){p, p + len};
+    return code;
 }
 
 #endif

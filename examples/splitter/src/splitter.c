@@ -11,22 +11,8 @@
  */
 #include "essa.h"
 
-enum { CLOCK_REALTIME_ID = 0, STDOUT = 1, STAMP_LEN = 30 };
-
-ESSA_IMPORT_FROM("wasi_snapshot_preview1", "clock_time_get")
-extern int32_t clock_time_get(uint32_t clock, uint64_t precision, uint64_t *time);
-ESSA_IMPORT_FROM("wasi_snapshot_preview1", "fd_write")
-extern int32_t fd_write(uint32_t fd, const essa_bytes *parts, uint32_t count, uint32_t *written);
-
 /* A module with _initialize is a reactor; there is nothing to initialise here. */
 ESSA_EXPORT("_initialize") void initialize(void) {}
-
-static void return_error(essa_bytes text) {
-    essa_writer w = essa_writer_new(4 + 8 + text.len);
-    essa_write_err(&w);
-    essa_write_bytes(&w, text);
-    essa_return(&w);
-}
 
 /* Decimal digits of n, right-aligned in a buffer of its own. */
 static essa_bytes decimal(uint64_t n) {
@@ -49,11 +35,11 @@ static uint32_t start_split(uint64_t start, uint64_t end) {
 static int join_split(uint32_t handle, uint64_t *leaves) {
     essa_reader r;
     if (essa_wait(handle, &r) != ESSA_OK) {
-        return_error(ESSA_STRING("a half could not be run"));
+        essa_return_err(ESSA_STRING("a half could not be run"));
         return 0;
     }
     if (essa_read_u32(&r) != 0) {
-        return_error(essa_read_bytes(&r));
+        essa_return_err(essa_read_bytes(&r));
         return 0;
     }
     *leaves += essa_read_u64(&r);
@@ -64,7 +50,7 @@ ESSA_FUNCTION(split) {
     essa_reader in = essa_args(args_len);
     uint64_t start = essa_read_u64(&in), end = essa_read_u64(&in), leaves = 0;
     if (end <= start) {
-        return_error(ESSA_STRING("the range is empty"));
+        essa_return_err(ESSA_STRING("the range is empty"));
         return;
     }
     if (end - start == 1) {
@@ -91,11 +77,11 @@ static uint32_t start_kvs_test(essa_bytes key, uint64_t start, uint64_t end) {
 static int join_kvs_test(uint32_t handle) {
     essa_reader r;
     if (essa_wait(handle, &r) != ESSA_OK) {
-        return_error(ESSA_STRING("a half could not be run"));
+        essa_return_err(ESSA_STRING("a half could not be run"));
         return 0;
     }
     if (essa_read_u32(&r) != 0) {
-        return_error(essa_read_bytes(&r));
+        essa_return_err(essa_read_bytes(&r));
         return 0;
     }
     return 1;
@@ -106,12 +92,12 @@ ESSA_FUNCTION(concurrent_kvs_test) {
     essa_bytes key = essa_read_bytes(&in);
     uint64_t start = essa_read_u64(&in), end = essa_read_u64(&in);
     if (end <= start) {
-        return_error(ESSA_STRING("the range is empty"));
+        essa_return_err(ESSA_STRING("the range is empty"));
         return;
     }
     if (end - start == 1) {
         if (essa_set_add(key, decimal(start)) != ESSA_OK) {
-            return_error(ESSA_STRING("the number could not be stored"));
+            essa_return_err(ESSA_STRING("the number could not be stored"));
             return;
         }
     } else {
@@ -181,75 +167,35 @@ ESSA_FUNCTION(read_cached) {
     return_u64(sum);
 }
 
-/* Writes n in decimal, padded with zeros, before end. */
-static char *digits(char *end, int64_t n, int width) {
-    while (width--) {
-        *--end = '0' + n % 10;
-        n /= 10;
-    }
-    return end;
-}
-
-/* Writes a time as lattice timestamps are written: 2024-03-05T12:34:56.123456789Z. The calendar is counted in years that
- * begin in March, so that the leap day is the last of its year. */
-static void stamp(char *text, uint64_t nanos) {
-    int64_t secs = (int64_t)(nanos / 1000000000), days = secs / 86400 + 719468, day = secs % 86400;
-    int64_t era = days / 146097, doe = days % 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
-    int64_t month = mp < 10 ? mp + 3 : mp - 9, year = era * 400 + yoe + (month <= 2);
-    char *p = text + STAMP_LEN;
-    *--p = 'Z';
-    p = digits(p, (int64_t)(nanos % 1000000000), 9);
-    *--p = '.';
-    p = digits(p, day % 60, 2);
-    *--p = ':';
-    p = digits(p, day / 60 % 60, 2);
-    *--p = ':';
-    p = digits(p, day / 3600, 2);
-    *--p = 'T';
-    p = digits(p, doy - (153 * mp + 2) / 5 + 1, 2);
-    *--p = '-';
-    p = digits(p, month, 2);
-    *--p = '-';
-    digits(p, year, 4);
-}
-
 ESSA_FUNCTION(write_lww) {
     essa_reader in = essa_args(args_len);
     essa_bytes key = essa_read_bytes(&in);
     uint64_t size = essa_read_u64(&in), n = essa_read_u64(&in), last = 0;
     if (size > 1 << 30) __builtin_trap();
-    essa_writer w = essa_writer_new(4 + 8 + STAMP_LEN + 8 + (uint32_t)size);
+    essa_writer w = essa_writer_new(4 + 8 + ESSA_TIME_LEN + 8 + (uint32_t)size);
     essa_write_u32(&w, ESSA_LWW);
-    essa_write_u64(&w, STAMP_LEN);
-    char *text = (char *)w.data + w.len;
-    w.len += STAMP_LEN;
+    uint32_t time = w.len;
+    essa_write_time(&w, 0);
     essa_write_u64(&w, size);
     uint8_t *value = w.data + w.len;
     for (uint64_t i = 0; i < size; i++) value[i] = 'a' + i % 26;
-    w.len += (uint32_t)size;
+    uint32_t whole = w.len + (uint32_t)size;
     for (uint64_t i = 0; i < n; i++) {
-        uint64_t now = 0;
-        essa_must(clock_time_get(CLOCK_REALTIME_ID, 1, &now));
+        uint64_t now = essa_now();
         last = now > last ? now : last + 1; /* each put must be newer than the one before */
-        stamp(text, last);
-        essa_must(essa_put_lattice(key.data, key.len, w.data, w.len));
+        w.len = time;
+        essa_write_time(&w, last);
+        essa_must(essa_put_lattice(key.data, key.len, w.data, whole));
     }
     return_u64(n);
 }
 
 /* ---- essad run splitter.wasm ---- */
 
-static void print(essa_bytes a, essa_bytes b) {
-    essa_bytes parts[2] = {a, b};
-    uint32_t written;
-    fd_write(STDOUT, parts, 2, &written);
-}
-
 ESSA_MAIN {
     uint64_t leaves = 0;
-    print(ESSA_STRING("splitting 0..256\n"), ESSA_STRING(""));
+    essa_print(ESSA_STDOUT, ESSA_STRING("splitting 0..256\n"));
     if (!join_split(start_split(0, 256), &leaves)) __builtin_trap();
-    print(decimal(leaves), ESSA_STRING(" leaves\n"));
+    essa_print(ESSA_STDOUT, decimal(leaves));
+    essa_print(ESSA_STDOUT, ESSA_STRING(" leaves\n"));
 }

@@ -83,12 +83,12 @@ class Grid {
 @essa function divide(n: isize, by: isize): Quotient { return { quotient: n / by, remainder: n % by }; }
 
 @essa function cut(s: string, at: usize): Result<Pair<string, string>, string> {
-  if (<i32>at > s.length) return err<Pair<string, string>>("beyond the end");
+  if (at > <usize>s.length) return err<Pair<string, string>>("beyond the end");
   return ok<Pair<string, string>>({ first: s.slice(0, <i32>at), second: s.slice(<i32>at) });
 }
 
 @essa function shadows(w: string, r: Uint8Array, a0: u8, argsLen: u8, Future: u8, name: u8, e: i8, flag: bool): isize {
-  return w.length + r.length + a0 + argsLen + Future + e;
+  return String.UTF8.byteLength(w) + r.length + a0 + argsLen + Future + e;
 }
 
 @essa function fill(u: Unit): Unit { return u; }
