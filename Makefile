@@ -31,7 +31,12 @@ PROTOC_GRPC  := google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2
 # Guests in Go are the folders of examples for which essagen has written wrappers.
 GUEST_DIRS := $(patsubst %/,%,$(sort $(dir $(wildcard examples/*/essa_gen*_wasip1.go))))
 GUESTS     := $(patsubst examples/%,$(BIN)/guests/%.wasm,$(GUEST_DIRS))
-PLUGIN_SET := $(patsubst plugins/%/,$(PLUGINS)/essad-plugin-%,$(filter-out plugins/wasmedge/,$(sort $(dir $(wildcard plugins/*/*.go)))))
+# Plugins that need nothing but Go. The two that link a C library are left out where they cannot be built.
+PLUGIN_SET := $(patsubst plugins/%/,$(PLUGINS)/essad-plugin-%,$(filter-out plugins/wasmedge/ plugins/wasmtime/,$(sort $(dir $(wildcard plugins/*/*.go)))))
+
+# The plugin wasmtime needs a C compiler; its library comes with its Go module (237 MB to download once).
+WASMTIME      := $(PLUGINS)/essad-plugin-wasmtime
+HAVE_WASMTIME = command -v $(CC) >/dev/null 2>&1 && test $(ARCH) = $$($(GO) env GOHOSTARCH)
 
 # The plugin wasmedge needs libwasmedge 0.14 and a C compiler, and is left out where they are not: Debian trixie has both.
 WASMEDGE      := $(PLUGINS)/essad-plugin-wasmedge
@@ -46,7 +51,7 @@ help: ## list the targets
 build: $(BIN)/essad $(BIN)/essagen plugins $(GUESTS) ## build essad, its plugins, essagen and the example guests into bin/
 
 .PHONY: plugins
-plugins: $(PLUGIN_SET) $(WASMEDGE) ## build the plugins; what needs a library that is not here is left out
+plugins: $(PLUGIN_SET) $(WASMTIME) $(WASMEDGE) ## build the plugins; what needs a library that is not here is left out
 
 # Go decides what is out of date, so its programs are always handed to it.
 .PHONY: FORCE
@@ -64,6 +69,14 @@ $(PLUGINS)/essad-plugin-%: FORCE
 	@mkdir -p $(@D)
 	$(GOBUILD) -o $@ ./plugins/$*
 
+$(WASMTIME): FORCE
+	@if $(HAVE_WASMTIME); then \
+		mkdir -p $(@D) && echo "build $@ with the library of its Go module" && \
+		CGO_ENABLED=1 $(GO) build $(TRIMPATH) -ldflags='-s -w -X $(AGENT).Version=$(VERSION)' -o $@ ./plugins/wasmtime; \
+	else \
+		rm -f $@ && echo "the plugin wasmtime is left out: it needs a C compiler ($(CC)) for $(ARCH)"; \
+	fi
+
 $(WASMEDGE): FORCE
 	@if $(HAVE_WASMEDGE); then \
 		mkdir -p $(@D) && echo "build $@ with libwasmedge" && \
@@ -79,7 +92,7 @@ $(BIN)/guests/%.wasm: FORCE
 
 # What the race detector leaves out or widens, because it costs memory and stack: bounds of memory, and compiled code.
 UNRACED    = ^(TestIdleMemory|TestIdleSessions|TestCompileBomb|TestGoDepth)$$
-UNRACED_IN = ./sdk/zenoh/internal/link ./sdk/zenoh/internal/interop ./plugins/wazero ./sdk/engine/admit
+UNRACED_IN = ./sdk/zenoh/internal/link ./sdk/zenoh/internal/interop ./plugins/wazero ./plugins/wasmtime ./sdk/engine/admit
 
 # Guests in TypeScript need node and npm, which fetch AssemblyScript as the lock file says. What they link of it is not ours, so
 # these modules are built and never committed. ESSAD_GUESTS_TS tells tests in which folder they are.

@@ -28,6 +28,7 @@ var libraries = map[string][]string{
 	"protobuf":   {"google.golang.org/protobuf"},
 	"systemd":    {"github.com/coreos/go-systemd/v22"},
 	"terminal":   {"github.com/schollz/progressbar/v3", "github.com/peterh/liner", "golang.org/x/term"},
+	"wasmtime":   {"github.com/bytecodealliance/wasmtime-go/v44"},
 	"wazero":     {"github.com/tetratelabs/wazero"},
 	"x":          {"golang.org/x/sync", "golang.org/x/sys"},
 }
@@ -99,6 +100,7 @@ var table = []struct{ from, may, why string }{
 	{"sdk/guest", "sdk/lattice sdk/bincode", "everything a guest imports is in every guest"},
 	{"sdk/guest/...", "sdk/guest sdk/lattice sdk/bincode golang.org/x/tools", "the generator beside the guest library"},
 
+	{"plugins/wasmtime/...", "plugins/wasmtime/... sdk/... hclog wasmtime x", "plugins get what a third party gets"},
 	{"plugins/wazero/...", "plugins/wazero/... sdk/... hclog wazero x", "plugins get what a third party gets"},
 	{"plugins/wasmedge/...", "plugins/wasmedge/... sdk/... hclog github.com/second-state/WasmEdge-go x", "plugins get what a third party gets"},
 	{"plugins/pebble/...", "plugins/pebble/... sdk/... hclog pebble x", "plugins get what a third party gets"},

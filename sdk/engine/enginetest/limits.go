@@ -176,6 +176,9 @@ func testQueue(t *testing.T, open Open) {
 	for range 3 {
 		wg.Go(func() {
 			_, err := x.engine.Invoke(ctx, x.function("spin", nil))
+			for status.Of(err) == status.Overloaded { // a call from below was in its place
+				_, err = x.engine.Invoke(ctx, x.function("spin", nil))
+			}
 			errs <- err
 		})
 	}

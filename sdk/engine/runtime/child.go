@@ -139,10 +139,10 @@ func (ms *modules) compileOutside(ctx context.Context, id string, wasm []byte) e
 	switch {
 	case ctx.Err() != nil && ms.ctx.Err() != nil:
 		return errClosed()
+	case ctx.Err() == nil && err != nil && outOfMemory(cmd, messages.String(), set.CompileMemory):
+		return status.LimitError("compile_memory", "compiling the module took more than %d bytes of memory", set.CompileMemory)
 	case ctx.Err() != nil || killed(err):
 		return status.LimitError("compile_time", "compiling the module took longer than %v", set.CompileTime)
-	case err != nil && outOfMemory(cmd, messages.String(), set.CompileMemory):
-		return status.LimitError("compile_memory", "compiling the module took more than %d bytes of memory", set.CompileMemory)
 	case err != nil:
 		return fmt.Errorf("the compiler failed: %w: %s", err, messages.String())
 	}
@@ -166,10 +166,12 @@ func killed(err error) bool {
 }
 
 // outOfMemory tells whether a process ended for want of memory: it says so, or crashed close to its bound. Go's runtime does
-// not expect to be refused memory everywhere.
+// not expect to be refused memory everywhere, and Rust's ends by a signal.
 func outOfMemory(cmd *exec.Cmd, messages string, most int64) bool {
-	if strings.Contains(messages, "out of memory") || strings.Contains(messages, "cannot allocate memory") {
-		return true
+	for _, said := range []string{"out of memory", "cannot allocate memory", "memory allocation of"} {
+		if strings.Contains(messages, said) {
+			return true
+		}
 	}
 	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	return ok && cmd.ProcessState.ExitCode() == 2 && usage.Maxrss<<10 > most/2
