@@ -5,9 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"reflect"
+	"slices"
 	"strings"
-	"sync"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -168,8 +167,8 @@ type instance struct {
 	ctx     guestContext
 	memory  memory
 	stack   [1]uint64
-	called  map[string]api.Function // looking one up takes longer than calling it
-	globals []global                // that are set back
+	called  []called // looking a function up takes longer than calling it
+	globals []global // that are set back
 }
 
 // global is an exported mutable global.
@@ -180,15 +179,9 @@ type global struct {
 
 // Call implements runtime.Instance.
 func (i *instance) Call(export string, params []uint64) error {
-	f := i.called[export]
+	f := i.function(export)
 	if f == nil {
-		if f = i.mod.ExportedFunction(export); f == nil {
-			return fmt.Errorf("there is no export %q", export)
-		}
-		if i.called == nil || len(i.called) >= maxCalled {
-			i.called = make(map[string]api.Function, 2)
-		}
-		i.called[export] = f
+		return fmt.Errorf("there is no export %q", export)
 	}
 	n := copy(i.stack[:], params)
 	if err := f.CallWithStack(&i.ctx, i.stack[:n]); err != nil {
@@ -244,54 +237,8 @@ func (i *instance) Bind(g *runtime.Guest) {
 	if g != nil {
 		return
 	}
-	for name, f := range i.called {
-		if stackOf(f) > maxStack {
-			delete(i.called, name)
-		}
-	}
+	i.called = slices.DeleteFunc(i.called, func(c called) bool { return c.stack == nil || *c.stack > maxStack })
 }
-
-// What a waiting instance has of functions that it was called by: so many, each with a stack that was not grown much.
-const (
-	maxCalled = 8
-	maxStack  = 64 << 10
-)
-
-// stackOf returns the bytes of the stack that wazero keeps with a function. It grows with the deepest call, to 50 MB, and
-// is not told; where it cannot be found out the function is not kept.
-func stackOf(f api.Function) int {
-	v := reflect.ValueOf(f)
-	if v.Kind() != reflect.Pointer || v.Type() != stackField().of {
-		return maxStack + 1
-	}
-	return v.Elem().Field(stackField().index).Len()
-}
-
-type fieldOf struct {
-	of    reflect.Type
-	index int
-}
-
-// stackField finds the field in the type that functions have, once: a look-up by name takes longer than a call.
-var stackField = sync.OnceValue(func() fieldOf {
-	ctx := context.Background()
-	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler())
-	defer rt.Close(ctx)
-	// One function of no instructions, exported as "f".
-	m, err := rt.Instantiate(ctx, []byte("\x00asm\x01\x00\x00\x00\x01\x04\x01\x60\x00\x00\x03\x02\x01\x00\x07\x05\x01\x01f\x00\x00\x0a\x04\x01\x02\x00\x0b"))
-	if err != nil {
-		return fieldOf{}
-	}
-	t := reflect.TypeOf(m.ExportedFunction("f"))
-	if t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct {
-		return fieldOf{}
-	}
-	field, ok := t.Elem().FieldByName("stack")
-	if !ok || len(field.Index) != 1 || field.Type.Kind() != reflect.Slice {
-		return fieldOf{}
-	}
-	return fieldOf{t, field.Index[0]}
-})
 
 // Globals implements runtime.Keeper.
 func (i *instance) Globals(names []string) error {

@@ -44,7 +44,7 @@ type State struct {
 	settled map[uint32]settled // handles of calls that failed or had no result, and whose guest knows
 	last    uint32
 
-	snaps [maxSnaps]Value
+	snaps *[maxSnaps]Value // made when first needed
 	next  int
 }
 
@@ -65,6 +65,9 @@ func (s *State) Open() int { return len(s.handles) }
 
 // keep remembers v for the read of its data that follows.
 func (s *State) keep(v Value) {
+	if s.snaps == nil {
+		s.snaps = new([maxSnaps]Value)
+	}
 	for i := range s.snaps {
 		if s.snaps[i].Data != nil && s.snaps[i].Key == v.Key {
 			s.snaps[i] = v
@@ -77,6 +80,9 @@ func (s *State) keep(v Value) {
 
 // kept returns what is remembered of key.
 func (s *State) kept(key []byte) *Value {
+	if s.snaps == nil {
+		return nil
+	}
 	for i := range s.snaps {
 		if s.snaps[i].Data != nil && bytes.Equal([]byte(s.snaps[i].Key), key) {
 			return &s.snaps[i]

@@ -32,6 +32,8 @@ type Guest struct {
 	initial   *step     // what is running of the initialisation
 	touched   string    // what of the world initialisation has seen or changed
 	wide      bool      // its data are mapped
+	pinned    bool      // to its thread
+	faults    int64     // of that thread, when it was pinned
 	shift     int64     // of its monotonic clock
 	seeds     [][]byte  // what initialisation was given as random
 	given     int       // bytes of that
@@ -328,6 +330,7 @@ func (g *Guest) leaveInstance(returned bool) {
 	if g.inst == nil {
 		return
 	}
+	defer g.unpin()
 	g.stats.Memory = uint64(len(g.inst.Memory()))
 	if returned && g.keep() {
 		g.rt.slots.freed()
@@ -402,6 +405,7 @@ func (g *Guest) MemoryLimit() uint64 { return uint64(g.lim.Memory - g.tables) }
 // before it had a slot again, the error ends the guest.
 func (g *Guest) pause(f func(ctx context.Context)) error {
 	ctx := g.context()
+	g.unpin()
 	if g.w.has {
 		g.w.has = false
 		g.rt.slots.release()

@@ -206,6 +206,7 @@ func (e *env) Sleep(d time.Duration) error {
 }
 
 func (e *env) Yield() error {
+	(*Guest)(e).unpin()
 	goruntime.Gosched()
 	return (*Guest)(e).alive()
 }

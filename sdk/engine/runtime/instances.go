@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"fmt"
+	goruntime "runtime"
 
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/abi"
@@ -280,6 +281,23 @@ func (g *Guest) giveUp(why string) {
 	}
 }
 
+// pin holds the goroutine to its thread while the guest runs, so that the thread's page faults are the guest's.
+func (g *Guest) pin() {
+	goruntime.LockOSThread()
+	g.pinned, g.faults = true, snapshot.Faults()
+}
+
+// unpin ends that, and tells whether all since pin was on one thread and took no fault.
+func (g *Guest) unpin() (quiet bool) {
+	if !g.pinned {
+		return false
+	}
+	g.pinned = false
+	quiet = g.faults >= 0 && snapshot.Faults() == g.faults
+	goruntime.UnlockOSThread()
+	return quiet
+}
+
 // keep leaves the instance, whose call returned, for others. It returns false where that is not possible: then it is to be
 // closed.
 func (g *Guest) keep() bool {
@@ -296,7 +314,7 @@ func (g *Guest) keep() bool {
 		private := 0
 		if r.mapping != nil {
 			var err error
-			if private, err = r.mapping.Restore(g.rt.set.ParkedPages); err != nil {
+			if private, err = r.mapping.Restore(g.rt.set.ParkedPages, g.unpin()); err != nil {
 				g.rt.log("setting back an instance failed", "module", g.mod.id, "error", err)
 				return false
 			}

@@ -189,6 +189,7 @@ func (f *future) Wait() ([]byte, bool, error) {
 
 func (f *future) await() error {
 	p := f.parent
+	p.unpin()
 	if p.w.inline < maxInline && p.rt.slots.claim(f) {
 		p.w.inline++
 		p.rt.runNested(f, p.w)

@@ -178,6 +178,9 @@ func (g *Guest) refresh() error {
 	if r == nil || r.snap == nil {
 		return nil
 	}
+	if r.mapping != nil {
+		g.pin()
+	}
 	g.shift = r.snap.shift
 	if len(r.snap.seeds) > 0 {
 		g.reseed(r)

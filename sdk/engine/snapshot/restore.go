@@ -74,6 +74,8 @@ type Mapping struct {
 	mem   []byte
 	count int // of Restores
 	scan  *scanner
+	own   []region // the private pages at the last Restore
+	bytes int      // of those
 }
 
 // giveBack is after how many Restores the private pages are given back, of which an unusual call may have left many.
@@ -96,37 +98,47 @@ func (im *Image) Map(mem []byte, m Method) (*Mapping, error) {
 
 // drop gives every private page back.
 func (p *Mapping) drop() error {
+	p.own, p.bytes = p.own[:0], 0
 	if err := unix.Madvise(p.mem, unix.MADV_DONTNEED); err != nil {
 		return fmt.Errorf("give pages back: %w", err)
 	}
 	return nil
 }
 
-// Restore sets the memory back to the image. At most keep bytes of pages stay private; it returns how many do. After an
-// error the memory holds anything.
-func (p *Mapping) Restore(keep int) (private int, err error) {
+// Restore sets the memory back to the image. At most keep bytes of pages stay private; it returns how many do. quiet tells
+// that since the last Restore the memory was written by one thread alone, which took no page fault meanwhile: then no page
+// can have become private, and the kernel is not asked. After an error the memory holds anything.
+func (p *Mapping) Restore(keep int, quiet bool) (private int, err error) {
 	if p.count++; p.scan.method == All || p.count%giveBack == 0 {
 		return 0, p.drop()
 	}
-	err = p.scan.each(p.mem, func(r region) {
-		private += r.to - r.from
-		if private <= keep {
-			copy(p.mem[r.from:r.to], p.image.view[r.from:r.to])
+	if !quiet {
+		p.own, p.bytes = p.own[:0], 0
+		err := p.scan.each(p.mem, func(r region) {
+			p.own = append(p.own, r)
+			p.bytes += r.to - r.from
+		})
+		if err != nil {
+			return 0, err
 		}
-	})
-	if err == nil && private > keep {
-		private, err = 0, p.drop()
 	}
-	return private, err
+	if p.bytes > keep {
+		return 0, p.drop()
+	}
+	for _, r := range p.own {
+		copy(p.mem[r.from:r.to], p.image.view[r.from:r.to])
+	}
+	return p.bytes, nil
 }
 
-// Private returns how many bytes of the mapping's pages are its own.
-func (p *Mapping) Private() (n int, err error) {
-	if p.scan.method == All {
-		return len(p.mem), nil
+// Faults returns the number of page faults that the calling thread has taken.
+func Faults() int64 {
+	var u unix.Rusage
+	// It takes the kernel no time, so Go's scheduler need not know.
+	if _, _, errno := unix.RawSyscall(unix.SYS_GETRUSAGE, unix.RUSAGE_THREAD, uintptr(unsafe.Pointer(&u)), 0); errno != 0 {
+		return -1
 	}
-	err = p.scan.each(p.mem, func(r region) { n += r.to - r.from })
-	return n, err
+	return u.Minflt + u.Majflt
 }
 
 // scanner finds private pages. Its fields are what the kernel writes into, and must not be on a stack.

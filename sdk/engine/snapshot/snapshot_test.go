@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"sync"
 	"testing"
 
@@ -78,7 +79,7 @@ func TestRestore(t *testing.T) {
 					}
 					_ = target[r.IntN(size)] // a page that was only read is not written
 					keep := []int{size, 0, 64 << 10}[round%3]
-					private, err := p.Restore(keep)
+					private, err := p.Restore(keep, false)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -120,14 +121,14 @@ func TestPagesStayPrivate(t *testing.T) {
 		}
 		for range 3 {
 			mem[1], mem[300<<10], mem[600<<10] = 3, 4, 5
-			n, err := p.Restore(1 << 20)
-			if known, _ := p.Private(); err != nil || n != 3*pageSize || known != n {
-				t.Errorf("%v: %d bytes are private, %d are told, error %v; three pages were written", m, known, n, err)
+			n, err := p.Restore(1<<20, false)
+			if err != nil || n != 3*pageSize {
+				t.Errorf("%v: %d bytes are private, error %v; three pages were written", m, n, err)
 			}
 		}
 		p.count = giveBack - 1
 		mem[0] = 9
-		if n, err := p.Restore(1 << 20); n != 0 || err != nil || mem[0] != 1 {
+		if n, err := p.Restore(1<<20, false); n != 0 || err != nil || mem[0] != 1 {
 			t.Errorf("%v: from time to time pages are given back: %d stay, error %v, byte %d", m, n, err, mem[0])
 		}
 	}
@@ -156,7 +157,7 @@ func TestMappingsAreApart(t *testing.T) {
 				for range 20 {
 					mem[r.IntN(len(mem))] = byte(n + 1)
 				}
-				if _, err := p.Restore(len(mem)); err != nil {
+				if _, err := p.Restore(len(mem), false); err != nil {
 					t.Error(err)
 					return
 				}
@@ -226,7 +227,7 @@ func TestEmptyMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	mem[77] = 1
-	if _, err := p.Restore(0); err != nil || mem[77] != 0 {
+	if _, err := p.Restore(0, false); err != nil || mem[77] != 0 {
 		t.Errorf("byte %d, error %v", mem[77], err)
 	}
 }
@@ -361,7 +362,7 @@ func BenchmarkRestore(b *testing.B) {
 					for i := range pages {
 						mem[i*5*pageSize] = 1
 					}
-					if _, err := p.Restore(len(mem)); err != nil {
+					if _, err := p.Restore(len(mem), false); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -419,5 +420,50 @@ func TestParts(t *testing.T) {
 		if _, err := Parts(64<<10, []Part{p}, 1<<20); err == nil {
 			t.Errorf("a part at %d", p.At)
 		}
+	}
+}
+
+// TestQuiet: writes to private pages take no fault, and are undone without asking the kernel; the first write to a page
+// takes one.
+func TestQuiet(t *testing.T) {
+	goruntime.LockOSThread()
+	defer goruntime.UnlockOSThread()
+	source := patchy(t, 1<<20, random())
+	want := bytes.Clone(source)
+	im, err := New(memory(t, source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer im.Close()
+	mem := anonymous(t, 1<<20)
+	p, err := im.Map(mem, Best())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := random()
+	var quiets, faulted int
+	for range 3000 {
+		before := Faults()
+		for range r.IntN(8) {
+			mem[r.IntN(20)*pageSize+r.IntN(pageSize)]++
+		}
+		if r.IntN(40) == 0 {
+			mem[r.IntN(len(mem))]++
+		}
+		quiet := Faults() == before
+		if quiet {
+			quiets++
+		} else {
+			faulted++
+		}
+		if _, err := p.Restore(len(mem), quiet); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(mem, want) {
+			t.Fatalf("the memory differs after %d rounds without a fault and %d with one", quiets, faulted)
+		}
+	}
+	if quiets < 1000 || faulted < 20 {
+		t.Errorf("%d rounds without a fault, %d with one", quiets, faulted)
 	}
 }
