@@ -74,7 +74,9 @@ const (
 )
 
 // InjectedGlobals names the globals of the pass, all of them: they are part of an instance's state like the module's own.
-func InjectedGlobals() []string { return []string{GlobalStop, GlobalReason, GlobalStack, GlobalSlice, GlobalFuel} }
+func InjectedGlobals() []string {
+	return []string{GlobalStop, GlobalReason, GlobalStack, GlobalSlice, GlobalFuel}
+}
 
 // Values of GlobalReason.
 const (

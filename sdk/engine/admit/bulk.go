@@ -72,11 +72,17 @@ func (s *scanner) meter(h helper, from int, prev before) {
 	switch h.op {
 	case bulkMemoryInit, bulkMemoryCopy, bulkMemoryFill:
 		s.charge(costBulk)
-		if prev.isConst && prev.value >= 0 && prev.value <= inlineBytes {
+		s.memoryBulks++
+		kind := editBulk
+		switch {
+		case s.memoryBulks > inlineBulks:
+			kind = editBulkCall
+		case prev.isConst && prev.value >= 0 && prev.value <= inlineBytes:
 			return
+		default:
+			s.bulks = true
 		}
-		s.bulks = true
-		s.edits = append(s.edits, edit{kind: editBulk, from: int32(from), to: int32(s.r.pos), arg: h.key()})
+		s.edits = append(s.edits, edit{kind: kind, from: int32(from), to: int32(s.r.pos), arg: h.key()})
 	case bulkTableInit, bulkTableCopy, bulkTableGrow, bulkTableFill:
 		s.charge(costTable)
 	}

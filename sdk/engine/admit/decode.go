@@ -42,7 +42,7 @@ func rank(id byte) int {
 type section struct {
 	id         byte
 	start, end int
-	dropped    bool // a custom section that would lie about the rewritten code
+	dropped    bool // a custom section that lies, now or about the rewritten code
 }
 
 type funcType struct{ params, results []byte } // value types, within the module's bytes
@@ -170,7 +170,8 @@ func (m *module) section(id byte, r reader, o *Options) error {
 	case secCustom:
 		name := r.name()
 		// Debug sections refer to code offsets, which change; they are also larger than the code.
-		s.dropped = strings.HasPrefix(name, ".debug_") || name == "sourceMappingURL" || name == "external_debug_info"
+		s.dropped = strings.HasPrefix(name, ".debug_") || name == "sourceMappingURL" || name == "external_debug_info" ||
+			name == "name" && r.err == nil && !namesWellFormed(r)
 		r.skip(r.left())
 	case secType:
 		err = m.typeSection(&r, o)

@@ -11,6 +11,7 @@ const (
 	maxCost      = 1 << 24 // of one loop body or function entry, so that the counter cannot wrap around
 	chunkBytes   = 1 << 20 // of a bulk memory operation, between two safepoints
 	inlineBytes  = 1 << 10 // constant lengths up to this stay as they are
+	inlineBulks  = 256     // of one function; the time a compiler takes for them can grow with the square of their number
 	bulkShift    = 5       // a unit of a bulk memory operation is 32 bytes
 	frameUnits   = 64      // stack units of any frame
 	leafFrame    = 4096    // frames of functions without calls up to this are not counted
@@ -55,7 +56,7 @@ func (w *writer) function(body span) {
 		a.op(w.m.b[pos:e.from]...)
 		pos = e.from
 		w.edit(a, e)
-		if e.kind == editReturn || e.kind == editBulk || e.kind == editGrow {
+		if e.kind == editReturn || e.kind == editBulk || e.kind == editBulkCall || e.kind == editGrow {
 			pos = e.to
 		}
 	}
@@ -77,6 +78,8 @@ func (w *writer) edit(a *asm, e edit) {
 		a.br(e.arg)
 	case editBulk:
 		w.bulk(a, e)
+	case editBulkCall:
+		a.call(w.helper(helperOf(e.arg)))
 	case editYield:
 		a.call(w.funcYield)
 	case editGrow:

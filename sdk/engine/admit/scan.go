@@ -6,13 +6,14 @@ import "fmt"
 type editKind uint8
 
 const (
-	editLoop   editKind = iota // count a round, after a loop's header
-	editBack                   // count a branch back to a dispatch loop, before it
-	editNone                   // a dispatch loop's header: its branches back are counted instead
-	editReturn                 // replace return by a branch to the block around the body
-	editBulk                   // replace a bulk memory operation
-	editYield                  // a safepoint in the middle of very long code
-	editGrow                   // replace memory.grow by a call that leads to the host
+	editLoop     editKind = iota // count a round, after a loop's header
+	editBack                     // count a branch back to a dispatch loop, before it
+	editNone                     // a dispatch loop's header: its branches back are counted instead
+	editReturn                   // replace return by a branch to the block around the body
+	editBulk                     // replace a bulk memory operation
+	editBulkCall                 // the same where there are many: by a call, whatever the length
+	editYield                    // a safepoint in the middle of very long code
+	editGrow                     // replace memory.grow by a call that leads to the host
 )
 
 // edit is a change to a body. A body's edits are in the order of its code.
@@ -77,6 +78,7 @@ type scanner struct {
 	loops             bool   // some loop counts in the credit local
 	bulks             bool   // some operation may need a helper
 	vectors           bool   // there are values of 16 bytes
+	memoryBulks       int    // bulk memory operations so far
 }
 
 // scan decodes one body and finds out what rewriting needs to know about it.

@@ -45,6 +45,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("Limits", func(t *testing.T) { testLimits(t, open) })
 	t.Run("Nested", func(t *testing.T) { testNested(t, open) })
 	t.Run("Cache", func(t *testing.T) { testCache(t, open) })
+	t.Run("Hostile", func(t *testing.T) { testHostile(t, open) })
 	t.Run("Neighbours", func(t *testing.T) { testNeighbours(t, open) })
 }
 
