@@ -41,7 +41,7 @@ func (h *host) Start(name string, args []byte) (abi.Future, error) {
 		return nil, &abi.End{Err: status.LimitError("call_depth", "calls are nested deeper than %d", g.lim.CallDepth)}
 	case g.lim.Handles > 0 && g.abi.Open() >= g.lim.Handles:
 		return nil, &abi.End{Err: status.LimitError("handles", "the invocation has %d calls open", g.lim.Handles)}
-	case !g.hold(len(args)):
+	case !g.hold(len(args)+futureBytes):
 		return nil, &abi.End{Err: status.LimitError("memory",
 			"arguments and results of nested calls need more than the limit of %d bytes", g.lim.Memory)}
 	}
@@ -50,7 +50,7 @@ func (h *host) Start(name string, args []byte) (abi.Future, error) {
 		lim.WallTime = -1 // as long as the run
 	}
 	lim.Fuel = g.nestedFuel()
-	f := &future{parent: g, done: make(chan struct{}), argBytes: len(args), call: &engine.Call{
+	f := &future{parent: g, done: make(chan struct{}), argBytes: len(args) + futureBytes, call: &engine.Call{
 		ID: hlc.NewID(), Root: c.Root, Module: c.Module, Scope: c.Scope, Function: name, Args: args, Env: c.Env,
 		Deadline: c.Deadline, Depth: c.Depth + 1, Limits: lim, Isolation: c.Isolation, WarmUp: c.WarmUp,
 	}}

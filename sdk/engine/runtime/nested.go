@@ -35,6 +35,9 @@ const (
 	claimed
 )
 
+// futureBytes is what a nested call takes beside its arguments, until it has ended.
+const futureBytes = 512
+
 // hold accounts for bytes of arguments and results; it returns false where there were too many.
 func (g *Guest) hold(n int) bool {
 	g.mu.Lock()
@@ -91,7 +94,7 @@ func (f *future) run(rt *Runtime, w *worker) (*engine.Result, error) {
 		g.discard()
 		return nil, cause
 	}
-	if !rt.budget.reserve(g.need) {
+	if !rt.budget.reserveNested(g.need) {
 		return f.outside(g, w)
 	}
 	g.reserved.Store(g.need)
@@ -229,6 +232,9 @@ func (g *Guest) finishNested() {
 		left = append(left, f)
 	}
 	g.mu.Unlock()
+	if g.ended.Load() {
+		left = g.rt.slots.drop(left)
+	}
 	for _, f := range left {
 		f.Forget()
 		if !g.w.has {

@@ -12,13 +12,22 @@ import (
 // and want to go on, then nested calls, both newest first, then calls from outside, oldest first. So a tree of calls is
 // walked depth first and few instances are alive, and what is begun ends before more is begun. Every fourth choice
 // prefers a call from outside, lest one deep tree keep everybody else out.
+//
+// Guests that compute for long would keep their slots for long. So where somebody waits and nobody has given a slot back for
+// a while, one more guest may execute than there are slots, and the operating system's time is shared; see lend.
 type slots struct {
 	budget *budget
 	most   int // roots waiting
 	run    func(*future, *worker)
 
-	mu     sync.Mutex
-	free   int
+	mu      sync.Mutex
+	slots   int
+	running int // guests that execute
+	lent    int // how many more than slots may
+	given   int // slots given back since the lender last looked
+	lending bool
+	lender  *time.Timer
+
 	back   []*ticket
 	left   int       // of those that gave up
 	nested []*future // newest last; some are claimed already
@@ -56,9 +65,11 @@ type worker struct {
 const stealAfter = 50 * time.Microsecond
 
 func newSlots(n, queue int, b *budget, run func(*future, *worker)) *slots {
-	s := &slots{free: n, most: queue, budget: b, run: run}
+	s := &slots{slots: n, most: queue, budget: b, run: run}
 	s.timer = time.AfterFunc(time.Hour, s.steal)
 	s.timer.Stop()
+	s.lender = time.AfterFunc(time.Hour, s.lend)
+	s.lender.Stop()
 	return s
 }
 
@@ -66,10 +77,10 @@ func newSlots(n, queue int, b *budget, run func(*future, *worker)) *slots {
 func (s *slots) try(need int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.free == 0 || len(s.back) > s.left || len(s.roots) > s.gone || !s.budget.reserve(need) {
+	if s.running >= s.slots+s.lent || len(s.back) > s.left || len(s.roots) > s.gone || !s.budget.reserve(need) {
 		return false
 	}
-	s.free--
+	s.running++
 	return true
 }
 
@@ -87,6 +98,7 @@ func (s *slots) acquire(ctx context.Context, deadline time.Time, need int64) err
 	t := &ticket{ready: make(chan struct{}), need: need}
 	s.roots = append(s.roots, t)
 	s.dispatch()
+	s.watch()
 	s.mu.Unlock()
 
 	var late <-chan time.Time
@@ -127,13 +139,14 @@ func (s *slots) abandon(t *ticket, count *int) bool {
 // resume waits for a slot for a guest that gave its own away. It returns false where done came first.
 func (s *slots) resume(done <-chan struct{}) bool {
 	s.mu.Lock()
-	if s.free > 0 {
-		s.free--
+	if s.running < s.slots+s.lent {
+		s.running++
 		s.mu.Unlock()
 		return true
 	}
 	t := &ticket{ready: make(chan struct{})}
 	s.back = append(s.back, t)
+	s.watch()
 	s.mu.Unlock()
 	select {
 	case <-t.ready:
@@ -147,18 +160,19 @@ func (s *slots) resume(done <-chan struct{}) bool {
 func (s *slots) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.free++
+	s.running--
+	s.given++
 	s.dispatch()
 }
 
 // dispatch hands out free slots. The lock is held.
 func (s *slots) dispatch() {
-	for s.free > 0 {
+	for s.running < s.slots+s.lent {
 		t, f := s.pick()
 		if t == nil && f == nil {
 			return
 		}
-		s.free--
+		s.running++
 		if f != nil {
 			go s.work(f)
 			continue
@@ -184,7 +198,7 @@ func (s *slots) pick() (*ticket, *future) {
 			return t, nil
 		}
 	}
-	for len(s.nested) > 0 {
+	for len(s.nested) > 0 && s.running < s.slots { // what is lent is not for them: it could be their own tree that computes
 		f := s.nested[len(s.nested)-1]
 		s.nested = s.nested[:len(s.nested)-1]
 		if f.state == queued {
@@ -220,7 +234,7 @@ func (s *slots) push(f *future) {
 	defer s.mu.Unlock()
 	s.nested = append(s.nested, f)
 	switch {
-	case s.free == 0:
+	case s.running >= s.slots:
 	case len(s.nested)-s.stale > 1:
 		s.dispatch()
 	case !s.armed:
@@ -255,6 +269,23 @@ func (s *slots) claim(f *future) bool {
 		s.compact()
 	}
 	return true
+}
+
+// drop takes calls that nobody has begun, and whose caller has ended, out of the queue. It returns the others.
+func (s *slots) drop(calls []*future) []*future {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	begun := calls[:0]
+	for _, f := range calls {
+		if f.state != queued {
+			begun = append(begun, f)
+			continue
+		}
+		f.state = claimed
+		s.stale++
+	}
+	s.compact()
+	return begun
 }
 
 // compact forgets the claimed ones. The lock is held.
@@ -292,17 +323,60 @@ func (s *slots) work(f *future) {
 func (s *slots) following() *future {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.running--
+	s.given++
 	t, f := s.pick()
 	switch {
 	case f != nil:
+		s.running++
 		return f
 	case t != nil:
+		s.running++
 		t.state = granted
 		close(t.ready)
-	default:
-		s.free++
 	}
 	return nil
+}
+
+// lendAfter is how long nobody gives a slot back, while somebody waits for one, before one is lent; and how often that is
+// looked at. maxLent bounds how many are, as a multiple of the slots.
+const (
+	lendAfter = 8 * time.Millisecond
+	maxLent   = 4
+)
+
+// watch has the lender look, where somebody waits. The lock is held.
+func (s *slots) watch() {
+	if s.lending || len(s.roots) == s.gone && len(s.back) == s.left {
+		return
+	}
+	s.lending, s.given = true, 0
+	s.lender.Reset(lendAfter)
+}
+
+// lend lets one more guest execute where all slots are held by guests that compute, and takes that back when a slot is free.
+// Calls from outside come first: those that hold the slots may well be guests that had given theirs away for a moment.
+func (s *slots) lend() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lending = false
+	if s.running < s.slots && s.lent > 0 {
+		s.lent--
+	}
+	waiting := len(s.roots) > s.gone || len(s.back) > s.left
+	if waiting && s.given == 0 && s.running >= s.slots+s.lent && s.lent < maxLent*s.slots {
+		s.lent++
+		if t := s.root(); t != nil {
+			s.running++
+			t.state = granted
+			close(t.ready)
+		}
+		s.dispatch()
+	}
+	if waiting || s.lent > 0 {
+		s.lending, s.given = true, 0
+		s.lender.Reset(lendAfter)
+	}
 }
 
 // budget bounds the memory of all instances together.
@@ -315,22 +389,28 @@ type budget struct {
 	used int64
 }
 
-func (b *budget) reserve(n int64) bool {
-	for !b.try(n) {
+func (b *budget) reserve(n int64) bool { return b.reserveWithin(n, b.most) }
+
+// reserveNested reserves for a nested call. Those leave some memory for calls from outside, lest a tree of calls that takes all
+// there is keep everybody else out.
+func (b *budget) reserveNested(n int64) bool { return b.reserveWithin(n, b.most-b.most/8) }
+
+func (b *budget) reserveWithin(n, most int64) bool {
+	for !b.try(n, most) {
 		b.mu.Lock()
-		missing := b.used + n - b.most
+		missing := b.used + n - most
 		b.mu.Unlock()
-		if n > b.most || b.shed == nil || !b.shed(missing) {
+		if n > most || b.shed == nil || !b.shed(missing) {
 			return false
 		}
 	}
 	return true
 }
 
-func (b *budget) try(n int64) bool {
+func (b *budget) try(n, most int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.used+n > b.most {
+	if b.used+n > most {
 		return false
 	}
 	b.used += n

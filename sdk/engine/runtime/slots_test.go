@@ -171,18 +171,57 @@ func TestClaims(t *testing.T) {
 		n := len(ran)
 		mu.Unlock()
 		s.mu.Lock()
-		free := s.free
+		free := s.slots - s.running
 		s.mu.Unlock()
 		if n == 3000 && free == 4 {
 			break
 		}
 	}
-	if s.free != 4 || len(ran) != 3000 {
-		t.Errorf("%d slots free, %d calls run", s.free, len(ran))
+	if s.running != 0 || len(ran) != 3000 {
+		t.Errorf("%d guests execute, %d calls run", s.running, len(ran))
 	}
 	for _, n := range ran {
 		if n != 1 {
 			t.Fatalf("a call was run %d times", n)
 		}
 	}
+}
+
+// TestLend: guests that compute do not keep calls from outside waiting, and what was lent to those is given back.
+func TestLend(t *testing.T) {
+	s := testSlots(2, 8, 1<<20, func(*future, *worker) {})
+	for range 2 {
+		if !s.try(1) {
+			t.Fatal("a slot is not free")
+		}
+	}
+	for range 5 { // one after the other: what was lent is used again
+		if err := s.acquire(context.Background(), time.Now().Add(10*time.Second), 1); err != nil {
+			t.Fatal(err)
+		}
+		s.release()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	for range maxLent * 2 { // as many as there may be
+		if err := s.acquire(ctx, time.Time{}, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.acquire(ctx, time.Now().Add(5*lendAfter), 1); status.Of(err) != status.Deadline {
+		t.Errorf("one more than are ever lent: %v", err)
+	}
+	for range maxLent*2 + 2 {
+		s.release()
+	}
+	for range 1000 {
+		s.mu.Lock()
+		left, lending := s.lent, s.lending
+		s.mu.Unlock()
+		if left == 0 && !lending {
+			return
+		}
+		time.Sleep(lendAfter)
+	}
+	t.Error("what was lent is not taken back")
 }
