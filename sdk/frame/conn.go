@@ -136,20 +136,21 @@ func (c *Conn) Unanswered() int { return c.out.unanswered() }
 // A peer that heeds cancellation answers soon.
 func (c *Conn) Overdue() time.Duration { return c.out.overdue(time.Now()) }
 
-// Owes reports whether the peer has not answered a request that was given up: the one a LateError names.
+// Owes reports whether the peer has not answered a request that was given up: the one an AbandonedError names.
 func (c *Conn) Owes(id uint64) bool { return c.out.owes(id) }
 
-// LateError is the error of a request that ended without a reply in the time the peer has to answer a cancellation.
-type LateError struct {
+// AbandonedError is the context's error of a request that was given up and may still get its reply. It is an ErrLate where
+// the grace has passed, too.
+type AbandonedError struct {
 	ID    uint64 // of the request, for Owes
 	cause error
 }
 
 // Error implements error.
-func (e *LateError) Error() string { return e.cause.Error() + ": " + ErrLate.Error() }
+func (e *AbandonedError) Error() string { return e.cause.Error() }
 
-// Unwrap returns the context's error and ErrLate.
-func (e *LateError) Unwrap() []error { return []error{e.cause, ErrLate} }
+// Unwrap returns the reason.
+func (e *AbandonedError) Unwrap() error { return e.cause }
 
 // Handling is the number of the peer's requests that wait for our reply.
 func (c *Conn) Handling() int {
@@ -179,7 +180,8 @@ func (c *Conn) Call(ctx context.Context, typ uint8, head, tail []byte) (Frame, e
 }
 
 // CallGrace is Call that, when ctx's deadline has passed and the peer was told, still waits for the reply for as long as
-// grace. Where none came by then the error is an ErrLate beside ctx's.
+// grace. Where none came by then the error is an ErrLate beside ctx's. The error of whatever was given up is an
+// *AbandonedError.
 func (c *Conn) CallGrace(ctx context.Context, grace time.Duration, typ uint8, head, tail []byte) (Frame, error) {
 	done := ctx.Done()
 	if done != nil {
@@ -243,11 +245,11 @@ func (c *Conn) giveUp(ctx context.Context, s *slot, grace time.Duration) error {
 		case <-s.done:
 			return nil
 		case <-t.C:
-			err = &LateError{ID: s.id, cause: err}
+			err = fmt.Errorf("%w: %w", err, ErrLate)
 		}
 	}
 	if c.out.abandon(s) {
-		return err
+		return &AbandonedError{ID: s.id, cause: err}
 	}
 	<-s.done
 	return nil

@@ -70,8 +70,7 @@ var (
 	ErrTooLarge = fmt.Errorf("frame is larger than the peer accepts: %w", ErrNotSent)
 	// ErrUnhandled is an error of a request that the peer did not know or gave no answer to.
 	ErrUnhandled = errors.New("peer did not handle the request")
-	// ErrLate is an error of a request that ended without a reply in the time the peer has to answer a cancellation. Such an
-	// error is a *LateError, which tells which one it was.
+	// ErrLate is an error of a request that ended without a reply in the time the peer has to answer a cancellation.
 	ErrLate = errors.New("peer did not answer the cancellation in time")
 	// ErrVersion is an error of two sides that share no version.
 	ErrVersion = errors.New("no shared version")

@@ -610,7 +610,7 @@ func TestCallGrace(t *testing.T) {
 	ctx, cancel = context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
 	_, err := a.CallGrace(ctx, 20*time.Millisecond, typeWait, nil, nil)
-	late := (*LateError)(nil)
+	late := (*AbandonedError)(nil)
 	if !errors.Is(err, ErrLate) || !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &late) {
 		t.Fatalf("beyond grace: %v", err)
 	}

@@ -79,12 +79,37 @@ func (e *Engine) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, er
 	f, err := e.peer.call(ctx, e.grace, typeInvoke, s.b, c.Args)
 	s.put()
 	if err != nil {
-		if late := (*frame.LateError)(nil); e.late != nil && errors.As(err, &late) {
-			e.late(LateCall{Call: c, Silent: e.Progress() == before, id: late.ID, process: &e.Process})
+		if id, late := e.isLate(c, err); late {
+			e.late(LateCall{Call: c, Silent: e.Progress() == before, id: id, process: &e.Process})
 		}
 		return nil, err
 	}
 	return keepResult(&f)
+}
+
+// atDeadline is how long before its deadline a call may be cancelled and still count as one whose deadline has passed: who
+// waits for it has a clock of its own, and most often is a little faster in giving up than we are.
+const atDeadline = 50 * time.Millisecond
+
+// isLate reports whether a call that failed with err has gone on past its deadline and past the grace, and as which request.
+func (e *Engine) isLate(c *engine.Call, err error) (id uint64, late bool) {
+	a := (*frame.AbandonedError)(nil)
+	if e.late == nil || e.grace <= 0 || !errors.As(err, &a) {
+		return 0, false
+	}
+	if errors.Is(err, frame.ErrLate) {
+		return a.ID, true
+	}
+	if c.Deadline.IsZero() || time.Until(c.Deadline) > atDeadline {
+		return 0, false
+	}
+	// It was cancelled, because whoever asked for it has given up. Nobody waits here any more, so there is time to look.
+	for end := time.Now().Add(e.grace); e.peer.conn.Owes(a.ID); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			return a.ID, true
+		}
+	}
+	return 0, false
 }
 
 // keepResult reads the result in f, which is the result's then.

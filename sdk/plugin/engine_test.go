@@ -300,6 +300,28 @@ func TestContextsTravel(t *testing.T) {
 		default:
 			t.Error("the stuck call was not reported as late")
 		}
+		// Where it is cancelled at its deadline, by one whose clock is a little faster, that is the same.
+		for _, tc := range []struct {
+			deadline time.Duration
+			late     bool
+		}{{20 * time.Millisecond, true}, {time.Hour, false}} {
+			ctx, cancel = context.WithCancel(context.Background())
+			time.AfterFunc(15*time.Millisecond, cancel)
+			c = &engine.Call{Function: "stuck", Deadline: time.Now().Add(tc.deadline)}
+			if _, err := e.Invoke(ctx, c); status.Of(err) != status.Cancelled {
+				t.Errorf("stuck and cancelled: %v", err)
+			}
+			select {
+			case got := <-late:
+				if got.Call != c || !tc.late {
+					t.Errorf("a call cancelled %v before its deadline was reported as late", tc.deadline)
+				}
+			default:
+				if tc.late {
+					t.Error("a stuck call that was cancelled at its deadline was not reported as late")
+				}
+			}
+		}
 	})
 }
 

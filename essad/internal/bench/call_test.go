@@ -47,6 +47,7 @@ func (e *echoEngine) Invoke(_ context.Context, c *engine.Call) (*engine.Result, 
 func (*echoEngine) Update(context.Context, []engine.CacheUpdate) error { return nil }
 func (*echoEngine) Close() error                                       { return nil }
 func (*echoEngine) Ready() bool                                        { return true }
+func (*echoEngine) Progress() uint64                                   { return 0 }
 func (*echoEngine) State() string                                      { return "ready" }
 
 // roles starts kvs, executor and scheduler on one bus.

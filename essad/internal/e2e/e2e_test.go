@@ -65,6 +65,7 @@ func build(dir string) error {
 	}
 	for out, pkg := range map[string]string{
 		"essad": "./essad", "essad-plugin-wazero": "./plugins/wazero", "essad-plugin-pebble": "./plugins/pebble",
+		"essad-plugin-rogue": "./essad/internal/e2e/testdata/rogue",
 	} {
 		if err := run(nil, "build", "-o", filepath.Join(dir, out), pkg); err != nil {
 			return err

@@ -33,6 +33,8 @@ type inFlight struct {
 	root  *root
 	who   culprit
 	seq   uint64 // in the order of admission
+	// progress of the process at that time: of two calls with the same it gave no sign of life between them.
+	progress uint64
 }
 
 // root is what all invocations of one root call share here.
@@ -89,7 +91,7 @@ func (c *core) enter(call *engine.Call, s *shard, r *root) *inFlight {
 	c.admitted++
 	r.refs++
 	s.inFlight++
-	f := &inFlight{call: call, shard: s, root: r, who: r.who, seq: c.admitted}
+	f := &inFlight{call: call, shard: s, root: r, who: r.who, seq: c.admitted, progress: s.Progress()}
 	c.calls[call.ID] = f
 	return f
 }
@@ -111,8 +113,8 @@ func (c *core) admitNested(call *engine.Call, from *shard) *inFlight {
 	return nil
 }
 
-// end forgets a call, except that one that ended by its deadline is remembered for a moment: it may come out that it has
-// not ended at all.
+// end forgets a call, except that one that was given up is remembered for a moment: it may come out that it has not ended
+// at all.
 func (c *core) end(f *inFlight, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -121,7 +123,7 @@ func (c *core) end(f *inFlight, err error) {
 	if f.root.refs--; f.root.refs == 0 {
 		delete(c.roots, f.call.Root)
 	}
-	if status.Of(err) == status.Deadline {
+	if cl := status.Of(err); cl == status.Deadline || cl == status.Cancelled {
 		c.late.add(f)
 	}
 }
@@ -140,8 +142,8 @@ func (c *core) inFlight() int {
 }
 
 // strike counts a call because of which a process was killed, against those whose call it was. It returns nil where that is
-// unknown or the call may be innocent: where the process stood still from before it was sent, an older call is what keeps
-// it. That one is not past its deadline, and does not count.
+// unknown or the call may be innocent: where the process stands still since before it was sent, an older call may be what
+// keeps it. That one is not past its deadline, and does not count.
 func (c *core) strike(now time.Time, s *shard, k Kill) *essav1.Quarantine {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -154,7 +156,7 @@ func (c *core) strike(now time.Time, s *shard, k Kill) *essav1.Quarantine {
 	}
 	if k.Silent {
 		for _, other := range c.calls {
-			if other.shard == s && other.seq < f.seq {
+			if other.shard == s && other.seq < f.seq && other.progress == f.progress {
 				return nil
 			}
 		}
@@ -162,7 +164,7 @@ func (c *core) strike(now time.Time, s *shard, k Kill) *essav1.Quarantine {
 	return c.quarantine.strike(now, f)
 }
 
-// late remembers the calls that ended last by their deadline. Whether such a call was killed for it is known within a few
+// late remembers the calls that were given up last. Whether such a call was killed for it is known within a few
 // times executor.stop_grace, and few are late at once.
 type late struct {
 	ring [256]*inFlight

@@ -24,14 +24,15 @@ type Engine struct {
 // Process is one process of an engine, over all its restarts.
 type Process interface {
 	engine.Engine
-	Ready() bool   // takes calls now; it is asked for every call where there are several
-	State() string // for status
+	Ready() bool      // takes calls now; it is asked for every call where there are several
+	Progress() uint64 // counts what it has sent
+	State() string    // for status
 }
 
 // Kill tells of a call that went on past its deadline, so that its process was killed.
 type Kill struct {
 	Call *engine.Call
-	// Silent: nothing at all came from the process since the call was sent, so an older one may be what keeps it.
+	// Silent: nothing at all came from the process since the call was sent, so another one may be what keeps it.
 	Silent bool
 }
 

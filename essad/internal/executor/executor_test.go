@@ -34,6 +34,7 @@ type fakeEngine struct {
 	border   engine.Border
 	killed   func(Kill)
 	down     atomic.Bool
+	progress atomic.Uint64
 	invoke   func(ctx context.Context, b engine.Border, c *engine.Call) (*engine.Result, error)
 	prepare  func(ctx context.Context) error
 	prepares atomic.Int32
@@ -81,6 +82,9 @@ func (e *fakeEngine) Update(_ context.Context, u []engine.CacheUpdate) error {
 
 func (e *fakeEngine) Close() error { return nil }
 func (e *fakeEngine) Ready() bool  { return !e.down.Load() }
+
+func (e *fakeEngine) Progress() uint64 { return e.progress.Load() }
+
 func (e *fakeEngine) State() string {
 	if e.down.Load() {
 		return "starting"

@@ -176,6 +176,15 @@ func TestInnocents(t *testing.T) {
 	if q := c.strike(t0, s, Kill{Call: victim.call}); q == nil {
 		t.Error("a late call of a process that has answered since does not count")
 	}
+	// Where the process has done something after the older call came, that one is no excuse.
+	s.Process.(*fakeEngine).progress.Add(1)
+	late, err := c.begin(t0, "late", "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if q := c.strike(t0, s, Kill{Call: late.call, Silent: true}); q == nil {
+		t.Error("a call with which the process came to a standstill does not count")
+	}
 	if q := c.strike(t0, s, Kill{Call: &engine.Call{ID: hlc.ID{99}}}); q != nil {
 		t.Errorf("a call that nobody knows: %v", q)
 	}

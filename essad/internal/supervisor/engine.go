@@ -67,6 +67,14 @@ func orDefault(d, def time.Duration) time.Duration {
 // Ready reports whether there is a process that takes calls.
 func (e *Engine) Ready() bool { return e.p.ready() != nil }
 
+// Progress counts what the process that takes calls has sent: where it stands still the process may, too.
+func (e *Engine) Progress() uint64 {
+	if in := e.p.ready(); in != nil {
+		return in.conn.Progress()
+	}
+	return 0
+}
+
 // State is what the process does.
 func (e *Engine) State() State { return e.p.status().State }
 
