@@ -123,6 +123,11 @@ test: ## run all tests, with the race detector where a C compiler is there
 	$(TESTENV) $(GO) test $(RACE) -timeout 15m $(TESTFLAGS) ./...
 	$(if $(RACE),$(GO) test -timeout 5m -run '$(UNRACED)' $(UNRACED_IN))
 
+.PHONY: test-wasmedge
+test-wasmedge: ## test the plugin wasmedge, where libwasmedge is
+	$(GO) vet -tags wasmedge ./plugins/wasmedge
+	CGO_ENABLED=1 $(GO) test -race -tags wasmedge -timeout 15m $(TESTFLAGS) ./plugins/wasmedge
+
 .PHONY: check
 check: ## check form, generated files and linters
 	@test -z "$$(gofmt -l $(GOFILES))" || { echo "not formatted (make fmt):"; gofmt -l $(GOFILES); exit 1; }
@@ -175,8 +180,17 @@ generate: ## regenerate protobuf code and guest wrappers
 package: TRIMPATH = -trimpath
 package: $(BIN)/essad $(BIN)/essagen $(PLUGIN_SET) ## build the .deb and the .rpm into dist/
 	@mkdir -p $(DIST)
+	@rm -f $(WASMEDGE) # it has a package of its own
 	VERSION=$(VERSION) ARCH=$(ARCH) $(NFPM) package --config packaging/nfpm.yaml --packager deb --target $(DIST)/
 	VERSION=$(VERSION) ARCH=$(ARCH) $(NFPM) package --config packaging/nfpm.yaml --packager rpm --target $(DIST)/
+	@ls -l $(DIST)
+
+.PHONY: package-wasmedge
+package-wasmedge: TRIMPATH = -trimpath
+package-wasmedge: $(WASMEDGE) ## build the .deb of the plugin wasmedge into dist/, where libwasmedge is
+	@mkdir -p $(DIST)
+	@test -e $(WASMEDGE)
+	PLUGIN=$(WASMEDGE) VERSION=$(VERSION) ARCH=$(ARCH) $(NFPM) package --config packaging/nfpm-wasmedge.yaml --packager deb --target $(DIST)/
 	@ls -l $(DIST)
 
 .PHONY: clean
