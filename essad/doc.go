@@ -21,7 +21,10 @@
 //	                             engine plugin       store plugin
 //	                             (plugins/wazero)    (plugins/pebble)
 //
-// Engines and stores are separate processes. A crash of one costs the calls in it, never the daemon.
+// Engines and stores are separate processes. A crash of one costs the calls in it, never the daemon. An executor has one
+// engine or several, each of one process or several shards; which one runs a call is its deployment's choice, and in which
+// shard the executor's. Whose calls make processes be killed is refused after a while (quarantine): the supervisor knows
+// which call it was, the executor whose, and its report tells the schedulers.
 //
 // The fabric of a daemon is one node of sdk/zenoh, of which each role has a session (sdk/transport/zenoh): among them
 // messages go without a link, to other daemons over one. To daemons the node is a peer, to clients a router; what clients may

@@ -31,15 +31,20 @@ func TestReadmeExitCodes(t *testing.T) {
 	}
 }
 
-// TestReadmeConfiguration loads the configuration that README.md shows.
+// TestReadmeConfiguration loads the configurations that README.md shows.
 func TestReadmeConfiguration(t *testing.T) {
-	_, rest, ok := strings.Cut(readme(t), "```hcl\n")
-	block, _, closed := strings.Cut(rest, "```")
-	if !ok || !closed {
-		t.Fatal("README.md shows no configuration")
+	blocks := strings.Split(readme(t), "```hcl\n")[1:]
+	if len(blocks) < 3 {
+		t.Fatalf("README.md shows %d configurations", len(blocks))
 	}
-	if _, _, err := config.Load(config.Sources{Inline: []config.Inline{{Name: "README.md", Data: []byte(block)}}}); err != nil {
-		t.Error(err)
+	for _, rest := range blocks {
+		block, _, closed := strings.Cut(rest, "```")
+		if !closed {
+			t.Fatal("README.md does not end a configuration")
+		}
+		if _, _, err := config.Load(config.Sources{Inline: []config.Inline{{Name: "README.md", Data: []byte(block)}}}); err != nil {
+			t.Errorf("%v\nin\n%s", err, block)
+		}
 	}
 }
 
