@@ -22,7 +22,7 @@ import (
 	"github.com/essa-project/essad/sdk/status"
 )
 
-//go:embed testdata/*.wasm
+//go:embed testdata/*.wasm testdata/differential.txt
 var files embed.FS
 
 // Open makes an engine for a test; the suite closes it. memory is what all instances may take together, 0 the engine's
@@ -45,6 +45,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("Limits", func(t *testing.T) { testLimits(t, open) })
 	t.Run("Nested", func(t *testing.T) { testNested(t, open) })
 	t.Run("Cache", func(t *testing.T) { testCache(t, open) })
+	t.Run("Differential", func(t *testing.T) { testDifferential(t, open) })
 	t.Run("Hostile", func(t *testing.T) { testHostile(t, open) })
 	t.Run("Neighbours", func(t *testing.T) { testNeighbours(t, open) })
 }
