@@ -191,6 +191,27 @@ func badArguments(t *testing.T, c *client.Client, name, language string) {
 	}
 }
 
+// TestGuideC compiles the program of the guide as it stands there. Those of the other guides have twins with tests: hello is
+// the one in Go, and the TypeScript SDK's own tests read its guide.
+func TestGuideC(t *testing.T) {
+	t.Parallel()
+	_, rest, ok := strings.Cut(string(readFile(t, filepath.Join("..", "..", "..", "sdk", "c", "README.md"))), "```c\n")
+	program, _, closed := strings.Cut(rest, "```")
+	if !ok || !closed {
+		t.Fatal("the guide shows no program")
+	}
+	file, ok := compileC(t, write(t, "guestbook.c", []byte(program)))
+	if !ok {
+		t.Skip("no compiler")
+	}
+	d := shared(t)
+	d.prints("hello, Ada and Grace\n", "run", file)
+	name := d.deploy("", file)
+	d.prints("[\"Linus\"]\n", "call", name, "sign", "--arg", "Linus", "--as", "result<vec<str>>")
+	d.fails(1, []string{"say who you are"}, "call", name, "sign", "--arg", "", "--as", "result<vec<str>>")
+	d.prints("[\"Linus\"]\n", "call", name, "guests", "--as", "vec<str>")
+}
+
 // TestEveryType sends the same bytes to functions in Go and in TypeScript whose arguments and results have every type that
 // there is, and wants the same bytes back; bytes that are no arguments both have to refuse.
 func TestEveryType(t *testing.T) {

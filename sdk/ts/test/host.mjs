@@ -1,11 +1,12 @@
 // A host for tests: the imports over maps, where a call of another export runs at once, in an instance of its own. It is
 // no judge of behaviour under a real host; the tests in Go are.
 
+import { spawn } from "node:child_process";
+import { webcrypto } from "node:crypto";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { spawn } from "node:child_process";
 
 export const here = dirname(fileURLToPath(import.meta.url));
 const tool = resolve(here, "../bin/essa-asc.mjs");
@@ -158,7 +159,7 @@ class Instance {
         fd_write: (...p) => this.write(...p),
         clock_time_get: (_id, _precision, at) => (new DataView(this.exports.memory.buffer).setBigUint64(at, 1709642096789123456n, true), 0),
         poll_oneoff: (_subscriptions, _events, _count, ready) => (this.u32(ready, 1), 0),
-        random_get: (at, n) => (crypto.getRandomValues(this.bytes(at, n)), 0),
+        random_get: (at, n) => (webcrypto.getRandomValues(this.bytes(at, n)), 0),
         proc_exit: (status) => {
           throw new Error(`exit ${status}`);
         },
