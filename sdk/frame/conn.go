@@ -8,7 +8,10 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"github.com/essa-project/essad/sdk/internal/sock"
 )
 
 // Options of a connection.
@@ -63,6 +66,7 @@ type Conn struct {
 // Open exchanges hellos over nc and starts reading. It owns nc from then on and closes it where it fails.
 func Open(ctx context.Context, nc net.Conn, opts Options) (*Conn, error) {
 	opts.Limits = opts.Limits.orDefault()
+	nc, direct := own(nc)
 	c := &Conn{nc: nc, opts: opts, ended: make(chan struct{}), read: make(chan struct{})}
 	if opts.Accepter {
 		c.side = sideBit
@@ -78,13 +82,29 @@ func Open(ctx context.Context, nc net.Conn, opts Options) (*Conn, error) {
 		nc.Close()
 		return nil, err
 	}
-	c.w.conn, c.w.fail = nc, c.end
+	c.w.conn, c.w.small, c.w.fail = nc, direct, c.end
+	r.conn = direct
 	c.out.side, c.out.max = c.side, c.peer
 	go func() {
 		defer close(c.read)
 		c.end(c.readAll(r))
 	}()
 	return c, nil
+}
+
+// own takes a connection over, and returns how to read and write it with the least switching of threads.
+func own(nc net.Conn) (net.Conn, io.ReadWriter) {
+	if c, ok := nc.(*net.UnixConn); ok {
+		if u, err := sock.Own(c); err == nil {
+			nc = u
+		}
+	}
+	if s, ok := nc.(syscall.Conn); ok {
+		if c, err := sock.New(s); err == nil {
+			return nc, c
+		}
+	}
+	return nc, nc
 }
 
 func (c *Conn) greet(ctx context.Context, r *reader) error {

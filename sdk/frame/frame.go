@@ -24,7 +24,7 @@
 // two sides whose buffers are full cannot block each other. When the connection ends every waiter ends at once, all with
 // the same error.
 //
-// Everybody may import this package; it imports the standard library only.
+// Everybody may import this package; it imports the standard library and sdk/internal/sock, which does likewise.
 package frame
 
 import (

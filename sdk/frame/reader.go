@@ -3,17 +3,16 @@ package frame
 import (
 	"errors"
 	"io"
-	"net"
 )
 
 // reader is a buffered reader that reads the rest of a long body where it belongs instead of through its buffer.
 type reader struct {
-	conn net.Conn
+	conn io.Reader
 	buf  []byte
 	r, w int
 }
 
-func newReader(c net.Conn) *reader { return &reader{conn: c, buf: make([]byte, readBuffer)} }
+func newReader(c io.Reader) *reader { return &reader{conn: c, buf: make([]byte, readBuffer)} }
 
 // header returns the next header, or io.EOF at a clean end.
 func (r *reader) header() (Header, error) {

@@ -1,6 +1,7 @@
 package frame
 
 import (
+	"io"
 	"net"
 	"runtime"
 	"sync"
@@ -23,8 +24,9 @@ const (
 // writer batches frames. A sender that finds nobody writing writes, and with its own frame whatever others append
 // meanwhile; everyone else appends and goes its way, so that under load one system call carries many frames.
 type writer struct {
-	conn net.Conn
-	fail func(error) // ends the connection
+	conn  net.Conn
+	small io.Writer   // the same, for what is in one piece
+	fail  func(error) // ends the connection
 
 	mu       sync.Mutex
 	next     batch
@@ -200,7 +202,7 @@ func (w *writer) run(rounds int) {
 		w.spare = nil
 		w.admit()
 		w.mu.Unlock()
-		err := b.write(w.conn)
+		err := b.write(w.conn, w.small)
 		if b.done != nil {
 			close(b.done)
 		}
@@ -215,9 +217,9 @@ func (w *writer) run(rounds int) {
 	w.writing = false
 }
 
-func (b *batch) write(c net.Conn) error {
+func (b *batch) write(c net.Conn, small io.Writer) error {
 	if len(b.cuts) == 0 {
-		_, err := c.Write(b.buf)
+		_, err := small.Write(b.buf)
 		return err
 	}
 	bufs := make(net.Buffers, 0, 2*len(b.cuts)+1)

@@ -20,5 +20,5 @@
 //   - memory for what waits to be sent is bounded, too: per priority Options.QueueBytes and one message;
 //   - an idle transport costs about 10 KiB over tcp or a unix socket, most of which is the stack of its reader.
 //
-// Only packages under sdk/zenoh may import it; it imports wire, the standard library and golang.org/x/sys.
+// Only packages under sdk/zenoh may import it; it imports wire, sdk/internal/sock, the standard library and golang.org/x/sys.
 package link

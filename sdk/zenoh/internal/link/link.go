@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/essa-project/essad/sdk/internal/sock"
 	"github.com/essa-project/essad/sdk/zenoh/wire"
 )
 
@@ -83,6 +84,11 @@ type link struct {
 
 // newLink makes a link of a connection whose handshake is done; rest is what was read beyond it.
 func newLink(c *channel, info LinkInfo, rest []byte) (*link, error) {
+	if u, ok := c.sock.(*net.UnixConn); ok {
+		if own, err := sock.Own(u); err == nil {
+			c.sock = own
+		}
+	}
 	raw, err := c.sock.SyscallConn()
 	if err != nil {
 		return nil, err
@@ -144,7 +150,7 @@ func (l *link) fillFrom() error {
 func (l *link) tryRead(fd uintptr) bool {
 	l.unpark()
 	for {
-		n, err := syscall.Read(int(fd), l.buf[l.w:])
+		n, err := sock.Read(fd, l.buf[l.w:])
 		switch {
 		case err == syscall.EINTR:
 			continue
@@ -236,7 +242,7 @@ func (l *link) writeRaw(p []byte, wait bool) (int, error) {
 
 func (l *link) tryWrite(fd uintptr) bool {
 	for len(l.out) > 0 {
-		n, err := syscall.Write(int(fd), l.out)
+		n, err := sock.Write(fd, l.out)
 		switch {
 		case err == syscall.EINTR:
 		case err == syscall.EAGAIN && l.wait:
