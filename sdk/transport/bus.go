@@ -160,7 +160,7 @@ func (s *session) Put(ctx context.Context, key string, payload []byte, opts PutO
 	full := subs[:0]
 	for _, q := range subs {
 		switch {
-		case q.offer(sample):
+		case q.Offer(&sample):
 		case opts.Congestion == Drop:
 			q.session.dropped.Add(1)
 		default:
@@ -169,7 +169,7 @@ func (s *session) Put(ctx context.Context, key string, payload []byte, opts PutO
 	}
 	// Everybody with room has it by now; only the publisher waits for those without.
 	for _, q := range full {
-		if err := q.wait(ctx, s, sample); err != nil {
+		if err := q.wait(ctx, s, &sample); err != nil {
 			return err
 		}
 	}
@@ -188,7 +188,7 @@ func (q *subscription) withdraw() { q.undeclare() }
 
 func (q *subscription) undeclare() {
 	q.session.bus.subscriptions.remove(q.expr, q)
-	q.stop()
+	q.Stop()
 }
 
 // contextError is the error of an operation that ctx has ended.

@@ -3,40 +3,11 @@ package transport
 import (
 	"context"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
 	"github.com/essa-project/essad/sdk/status"
 )
-
-// A follower that does not keep up is told the net change of each key, in an order that is possible.
-func TestLivelinessQueueCompacts(t *testing.T) {
-	s := NewBus().Open().(*session)
-	q := newSubscription(s, "**", 4, nil)
-	q.keepAll, q.running = true, true // nobody takes anything out
-	ev := func(key string, k Kind) { q.offer(Sample{Key: key, Kind: k}) }
-	ev("came", Put)
-	ev("flicker", Put)
-	ev("gone", Delete)
-	ev("flicker", Delete)
-	ev("restarted", Delete) // compacts what was before
-	ev("restarted", Put)
-	ev("restarted", Delete)
-	ev("restarted", Put)
-	for i := range 100 {
-		ev(fmt.Sprint("new", i), Put)
-	}
-	q.compact()
-	var got []string
-	for i := range q.n {
-		got = append(got, fmt.Sprint(q.at(i).Kind, q.at(i).Key))
-	}
-	want := []string{"0came", "1gone", "1restarted", "0restarted", "0new0"}
-	if len(got) != 104 || !slices.Equal(got[:5], want) {
-		t.Errorf("%d events, first %v, want 104, first %v", len(got), got[:min(5, len(got))], want)
-	}
-}
 
 // What a handler derives from its query's context hangs on it directly and sees none of the asker's values.
 func TestQueryContext(t *testing.T) {

@@ -15,41 +15,12 @@ type closedFlag struct{ v atomic.Bool }
 func (f *closedFlag) set()        { f.v.Store(true) }
 func (f *closedFlag) isSet() bool { return f.v.Load() }
 
-// lifetime is the context of a query. Most handlers never look at theirs, or only hand it on, so the context of the
-// standard library that does the work is made when somebody asks for its channel.
-type lifetime struct {
-	mu     sync.Mutex
-	ended  bool
-	told   bool // the handler was told that the asker gave up, while there was no inner
-	inner  context.Context
-	cancel context.CancelFunc
-	unhook func() bool
-}
-
 // cancel ends the query's context.
-func (q *query) cancel() {
-	l := &q.life
-	l.mu.Lock()
-	l.ended = true
-	cancel, unhook := l.cancel, l.unhook
-	l.mu.Unlock()
-	if cancel != nil {
-		cancel()
-	}
-	if unhook != nil {
-		unhook()
-	}
-}
+func (q *query) cancel() { q.life.End() }
 
 // late reports whether the handler could see that the asker gave up. A handler that never asked could not, and what it
 // answers counts until Get returns.
-func (q *query) late() bool {
-	l := &q.life
-	l.mu.Lock()
-	told, inner := l.told, l.inner
-	l.mu.Unlock()
-	return told || (inner != nil && inner.Err() != nil && !q.to.closed.isSet())
-}
+func (q *query) late() bool { return q.life.Told() || q.life.Ended() && !q.to.closed.isSet() }
 
 func (q *query) Context() context.Context { return (*queryContext)(q) }
 
@@ -58,26 +29,15 @@ func (q *query) Context() context.Context { return (*queryContext)(q) }
 type queryContext query
 
 func (c *queryContext) Deadline() (time.Time, bool) { return c.get.deadline() }
+func (c *queryContext) Done() <-chan struct{}       { return c.life.Done(c.get) }
+func (c *queryContext) Err() error                  { return c.life.Err(c.get) }
+func (c *queryContext) Value(key any) any           { return c.life.Value(key) }
 
-func (c *queryContext) Done() <-chan struct{} { return c.realise().Done() }
+// Deadline implements lifetime.Owner.
+func (g *get) Deadline() (time.Time, bool) { return g.deadline() }
 
-func (c *queryContext) Err() error {
-	l := &c.life
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch {
-	case l.inner != nil:
-		return l.inner.Err()
-	case l.ended:
-		return context.Canceled
-	}
-	err := c.get.gaveUp()
-	l.told = err != nil
-	return err
-}
-
-// gaveUp tells whether the asker no longer waits, as far as can be seen without waiting.
-func (g *get) gaveUp() error {
+// GaveUp implements lifetime.Owner.
+func (g *get) GaveUp() error {
 	switch {
 	case g.session.isDone():
 		return context.Canceled
@@ -89,39 +49,12 @@ func (g *get) gaveUp() error {
 	return nil
 }
 
-// Value finds nothing but what the standard library keeps in its own contexts, so that contexts made from this one hang
-// directly on the real one.
-func (c *queryContext) Value(key any) any {
-	l := &c.life
-	l.mu.Lock()
-	inner := l.inner
-	l.mu.Unlock()
-	if inner == nil {
-		return nil
+// Follow implements lifetime.Owner: where the handler runs on the asker's goroutine nobody waits for the asker's context but it.
+func (g *get) Follow() (asker context.Context, over bool) {
+	if g.final == nil {
+		asker = g.ctx
 	}
-	return inner.Value(key)
-}
-
-// realise makes the real context.
-func (c *queryContext) realise() context.Context {
-	l := &c.life
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.inner != nil {
-		return l.inner
-	}
-	if d, ok := c.get.deadline(); ok {
-		l.inner, l.cancel = context.WithDeadline(context.Background(), d)
-	} else {
-		l.inner, l.cancel = context.WithCancel(context.Background())
-	}
-	switch {
-	case l.ended || c.get.session.isDone():
-		l.cancel()
-	case c.get.final == nil: // nobody waits for the asker's context but us
-		l.unhook = context.AfterFunc(c.get.ctx, l.cancel)
-	}
-	return l.inner
+	return asker, g.session.isDone()
 }
 
 // runningStripes is a power of two.

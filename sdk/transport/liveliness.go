@@ -53,7 +53,7 @@ func (l *liveliness) change(key string, by int) {
 	}
 	for q := range l.subs {
 		if Intersects(q.expr, key) {
-			q.offer(Sample{Key: key, Kind: kind})
+			q.Offer(&Sample{Key: key, Kind: kind})
 		}
 	}
 }
@@ -77,15 +77,14 @@ func (s *session) SubscribeLiveliness(keyExpr string, history bool, h func(Sampl
 	if err := ValidKeyExpr(keyExpr); err != nil {
 		return nil, err
 	}
-	q := newSubscription(s, keyExpr, livelinessQueue, h)
-	q.keepAll = true
+	q := newFollower(s, keyExpr, h)
 	return s.declare(follower{q}, func() {
 		l := &s.bus.liveliness
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		if history {
 			for _, key := range l.alive(keyExpr) {
-				q.offer(Sample{Key: key, Kind: Put})
+				q.Offer(&Sample{Key: key, Kind: Put})
 			}
 		}
 		l.subs[q] = struct{}{}
@@ -99,7 +98,7 @@ func (f follower) undeclare() {
 	l.mu.Lock()
 	delete(l.subs, f.subscription)
 	l.mu.Unlock()
-	f.stop()
+	f.Stop()
 }
 
 func (s *session) GetLiveliness(ctx context.Context, keyExpr string, h func(key string)) error {

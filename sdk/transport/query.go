@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/essa-project/essad/sdk/internal/lifetime"
 	"github.com/essa-project/essad/sdk/status"
 )
 
@@ -298,7 +299,7 @@ type query struct {
 	get  *get
 	to   *queryable
 	done bool // the handler has returned; guarded by get.mu
-	life lifetime
+	life lifetime.Lifetime
 
 	self       uintptr // the goroutine of the handler
 	prev, next *query  // in running

@@ -73,8 +73,7 @@ func (l Liveliness) DeclareSubscriber(key KeyExpr, h Handler[Sample], o *Livelin
 		return nil, err
 	}
 	s := l.s
-	f := &LivelinessSubscriber{follower{Subscriber: newSubscriber(s, key, h, livelinessQueue), alive: map[string]struct{}{}}}
-	f.queue.keepAll = true
+	f := &LivelinessSubscriber{follower{Subscriber: newSubscriber(s, key, h, livelinessQueue, true), alive: map[string]struct{}{}}}
 	mode := wire.InterestFuture
 	if o != nil && o.History {
 		f.history, mode = true, wire.InterestCurrentFuture
@@ -132,7 +131,7 @@ func (s *Session) token(m *wire.Message) {
 		concerns := !m.HasInterest || f.history && f.id == m.InterestID
 		if !known && concerns && keyexpr.Intersects(f.key.s, key) {
 			f.alive[key] = struct{}{}
-			f.queue.offer(&Sample{KeyExpr: KeyExpr{key}, Kind: SampleKindPut, Reliability: ReliabilityReliable})
+			f.queue.Offer(&Sample{KeyExpr: KeyExpr{key}, Kind: SampleKindPut, Reliability: ReliabilityReliable})
 		}
 	}
 }
@@ -143,7 +142,7 @@ func (s *Session) lost(key string) {
 		_, known := f.alive[key]
 		delete(f.alive, key)
 		if known || !f.history && keyexpr.Intersects(f.key.s, key) {
-			f.queue.offer(&Sample{KeyExpr: KeyExpr{key}, Kind: SampleKindDelete, Reliability: ReliabilityReliable})
+			f.queue.Offer(&Sample{KeyExpr: KeyExpr{key}, Kind: SampleKindDelete, Reliability: ReliabilityReliable})
 		}
 	}
 }

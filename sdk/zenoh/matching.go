@@ -48,7 +48,7 @@ func (m *matching) withdraw() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.listener != nil {
-		m.listener.q.stop()
+		m.listener.q.Stop()
 	}
 }
 
@@ -57,7 +57,7 @@ func (m *matching) join() {
 	l := m.listener
 	m.mu.Unlock()
 	if l != nil {
-		l.q.join()
+		l.q.Join()
 	}
 }
 
@@ -80,7 +80,7 @@ func (m *matching) OnMatching(f func(MatchingStatus)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.listener != nil {
-		m.listener.q.stop()
+		m.listener.q.Stop()
 		m.listener = nil
 	}
 	if f != nil && !m.gone.Load() {
@@ -95,13 +95,12 @@ type statusQueue struct{ q queue }
 func newStatusQueue(s *Session, f func(MatchingStatus)) *statusQueue {
 	x := &statusQueue{}
 	last, first := false, true
-	x.q.init(s, 2, func(sample Sample) {
+	x.q.init(s.node, 2, true, func(sample Sample) {
 		if now := sample.Kind == SampleKindPut; first || now != last {
 			first, last = false, now
 			f(MatchingStatus{now})
 		}
 	}, nil)
-	x.q.keepAll = true
 	return x
 }
 
@@ -110,7 +109,7 @@ func (x *statusQueue) set(matches bool) {
 	if matches {
 		s.Kind = SampleKindPut
 	}
-	x.q.offer(&s)
+	x.q.Offer(&s)
 }
 
 // declared takes a DECLARE: a token, or the end of an answer.

@@ -39,7 +39,7 @@ type request struct {
 type Query struct {
 	req  *request
 	to   *Queryable
-	life lifetime
+	life life
 	out  replies
 
 	// These are guarded by req.mu.
@@ -368,7 +368,7 @@ func (q *Query) newReply(key KeyExpr) (*wire.Message, error) {
 	switch {
 	case final:
 		return nil, ErrFinal
-	case gone, q.passed():
+	case gone, q.late():
 		return nil, ErrGone
 	}
 	m := newMessage(wire.Response, r.qos)

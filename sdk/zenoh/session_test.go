@@ -187,9 +187,7 @@ func TestChannels(t *testing.T) {
 
 // queueLen is how many samples wait.
 func (sub *Subscriber) queueLen() int {
-	sub.queue.mu.Lock()
-	defer sub.queue.mu.Unlock()
-	return sub.queue.n
+	return sub.queue.Len()
 }
 
 // Undeclaring ends a handler that waits for room in its channel.

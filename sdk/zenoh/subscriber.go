@@ -23,11 +23,11 @@ type Subscriber struct {
 	ending  chan struct{} // closed first, so that a handler that waits for room in its channel returns
 }
 
-func newSubscriber(s *Session, key KeyExpr, h Handler[Sample], limit int) *Subscriber {
+func newSubscriber(s *Session, key KeyExpr, h Handler[Sample], limit int, keepLast bool) *Subscriber {
 	sub := &Subscriber{session: s, key: key, id: s.nextID.Add(1), ending: make(chan struct{})}
 	call, drop, ch := h.bind(sub.ending)
 	sub.ch = ch
-	sub.queue.init(s, limit, call, drop)
+	sub.queue.init(s.node, limit, keepLast, call, drop)
 	return sub
 }
 
@@ -40,7 +40,7 @@ func (s *Session) DeclareSubscriber(key KeyExpr, h Handler[Sample], o *Subscribe
 	if o != nil && o.Queue > 0 {
 		limit = o.Queue
 	}
-	sub := newSubscriber(s, key, h, limit)
+	sub := newSubscriber(s, key, h, limit, false)
 	err := s.declare(sub, func() {
 		s.subscribers.add(key.s, sub)
 		s.sendDeclare(wire.Declaration{Kind: wire.DeclSubscriber, ID: sub.id}, key.s)
@@ -70,10 +70,10 @@ func (sub *Subscriber) withdraw() {
 // stop lets no handler start any more.
 func (sub *Subscriber) stop() {
 	close(sub.ending)
-	sub.queue.stop()
+	sub.queue.Stop()
 }
 
-func (sub *Subscriber) join() { sub.queue.join() }
+func (sub *Subscriber) join() { sub.queue.Join() }
 
 // deliver gives a PUSH to the subscribers that match.
 func (s *Session) deliver(m *wire.Message, done <-chan struct{}) {
@@ -86,7 +86,7 @@ func (s *Session) deliver(m *wire.Message, done <-chan struct{}) {
 		return
 	}
 	for _, sub := range found.list {
-		if sub.queue.offer(&x) {
+		if sub.queue.Offer(&x) {
 			continue
 		}
 		if m.QoS&wire.Block == 0 || !sub.queue.wait(&x, done, s.node.patience(done)) {

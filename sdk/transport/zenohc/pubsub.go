@@ -100,8 +100,8 @@ func (s *session) Subscribe(keyExpr string, o transport.SubscribeOptions, h func
 }
 
 func (d *subscription) undeclare() {
-	d.queue.stop() // first: the library may wait for those who wait for room
+	d.queue.Stop() // first: the library may wait for those who wait for room
 	d.close()
 }
 
-func (d *subscription) join() { d.queue.join() }
+func (d *subscription) join() { d.queue.Join() }
