@@ -206,6 +206,9 @@ type Config struct {
 	HeldReplies int
 	// MaxQueries is how many queries a session answers at a time; one more gets an error reply. 16384.
 	MaxQueries int
+	// MaxPendingQueries is how many queries of one session or link, and how many to one, may be under way at a time; one more gets an
+	// error reply. 65536.
+	MaxPendingQueries int
 	// MaxDeclarations is how much a session, or the node at the other end of a link, may have declared; 65536. A client that
 	// goes on loses its link; what other nodes declare beyond it is ignored.
 	MaxDeclarations int
@@ -252,6 +255,7 @@ const (
 	defaultReplyBytes      = 64 << 20
 	defaultHeldReplies     = 64 << 10
 	defaultMaxQueries      = 16 << 10
+	defaultPendingQueries  = 64 << 10
 	defaultMaxDeclarations = 64 << 10
 	defaultScoutTimeout    = 3 * time.Second
 	defaultScoutAddress    = "224.0.0.224:7446"
@@ -289,6 +293,7 @@ func (c *Config) complete() error {
 	orDefault(&c.ReplyBytes, defaultReplyBytes)
 	orDefault(&c.HeldReplies, defaultHeldReplies)
 	orDefault(&c.MaxQueries, defaultMaxQueries)
+	orDefault(&c.MaxPendingQueries, defaultPendingQueries)
 	orDefault(&c.MaxDeclarations, defaultMaxDeclarations)
 	orDefault(&c.Scouting.Timeout, defaultScoutTimeout)
 	orDefault(&c.Scouting.Address, defaultScoutAddress)

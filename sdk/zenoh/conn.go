@@ -1,8 +1,6 @@
 package zenoh
 
 import (
-	"net"
-	"strings"
 	"sync"
 
 	"github.com/essa-project/essad/sdk/internal/self"
@@ -34,8 +32,11 @@ func (h *linkHandler) Up(t *link.Transport) any {
 	n := (*Node)(h)
 	<-n.opened // who came by which endpoint decides what it may do
 	c := &conn{n: n, t: t}
-	l := n.dialledAt(t)
+	l, known := n.dialledAt(t)
 	rel, why := n.classify(t, l)
+	if !known {
+		why = "it came in by no endpoint that this node listens on"
+	}
 	if why != "" {
 		n.cfg.Log.Warn("node refused", "id", t.ID().String(), "cause", why)
 		n.refused.Add(1)
@@ -90,42 +91,21 @@ func dialled(t *link.Transport) bool {
 	return len(links) == 0 || links[0].Dialled
 }
 
-// dialledAt returns the listener that a transport came in by, nil if we dialled.
-func (n *Node) dialledAt(t *link.Transport) *listener {
+// dialledAt returns the listener that a transport came in by, nil if we dialled. It is not known where we did not dial and the
+// listener is none of the node's: nobody has said what may be done there.
+func (n *Node) dialledAt(t *link.Transport) (l *listener, known bool) {
 	links := t.Links()
 	if len(links) == 0 || links[0].Dialled {
-		return nil
+		return nil, true
 	}
 	n.listening.RLock()
 	defer n.listening.RUnlock()
 	for i := range n.listeners {
-		for _, l := range n.listeners[i].l.Locators() {
-			if cutMeta(l) == cutMeta(links[0].Local) {
-				return &n.listeners[i]
-			}
+		if n.listeners[i].l == links[0].Listener {
+			return &n.listeners[i], true
 		}
 	}
-	for i := range n.listeners { // a wildcard, and an address that is new
-		for _, l := range n.listeners[i].l.Locators() {
-			if samePort(l, links[0].Local) {
-				return &n.listeners[i]
-			}
-		}
-	}
-	return nil
-}
-
-func cutMeta(locator string) string {
-	s, _, _ := strings.Cut(locator, "?")
-	return s
-}
-
-func samePort(a, b string) bool {
-	protoA, addressA, _ := strings.Cut(cutMeta(a), "/")
-	protoB, addressB, _ := strings.Cut(cutMeta(b), "/")
-	_, portA, errA := net.SplitHostPort(addressA)
-	_, portB, errB := net.SplitHostPort(addressB)
-	return protoA == protoB && errA == nil && errB == nil && portA == portB
+	return nil, false
 }
 
 // Message implements link.Handler.

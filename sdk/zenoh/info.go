@@ -39,6 +39,7 @@ type Stats struct {
 	Dropped                 uint64 // messages with Drop that found no room
 	Refused                 uint64 // messages with Block whose sender gave up waiting for room
 	Queued                  int    // bytes that wait
+	Denied                  uint64 // of what the node at the other end asked for, what a Policy refused
 }
 
 func (c *conn) snapshot() Transport {
@@ -47,6 +48,9 @@ func (c *conn) snapshot() Transport {
 	x.Stats = Stats{
 		MessagesOut: s.Out, MessagesIn: s.In, BytesOut: s.BytesOut, BytesIn: s.BytesIn, Dropped: s.Dropped, Refused: s.Refused,
 		Queued: s.Queued,
+	}
+	if c.face != nil {
+		x.Stats.Denied = c.face.Refused()
 	}
 	for _, l := range c.t.Links() {
 		y := Link{
@@ -85,6 +89,10 @@ func (n *Node) Dropped() uint64 {
 	}
 	return total
 }
+
+// Denied is how often the node's policies have refused something, and how often the node has refused another altogether for what it
+// is and where it came in.
+func (n *Node) Denied() uint64 { return n.router.Refused() + n.refused.Load() }
 
 // Transports returns what the session's node is connected with.
 func (s *Session) Transports() []Transport { return s.node.Transports() }

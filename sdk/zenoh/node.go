@@ -93,7 +93,7 @@ func OpenNode(ctx context.Context, c Config) (*Node, error) {
 func (n *Node) routeOptions() route.Options {
 	o := route.Options{
 		ID: n.cfg.ID, WhatAmI: n.cfg.Mode.whatAmI(), Stamp: n.cfg.Timestamping, QueryTimeout: n.cfg.QueryTimeout,
-		MaxDeclarations: n.cfg.MaxDeclarations, Report: n.report, Policy: policy{},
+		MaxDeclarations: n.cfg.MaxDeclarations, MaxQueries: n.cfg.MaxPendingQueries, Report: n.report, Policy: policy{},
 	}
 	o.Guard = func(f *route.Face) bool {
 		c, ok := f.Info().(*conn)

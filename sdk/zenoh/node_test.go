@@ -170,6 +170,7 @@ func TestListenForClientsOnly(t *testing.T) {
 	}})
 	all := hub.Locators()
 	p := openTest(t, Config{Connect: all[:1]})
+	eventually(t, "the peer", func() bool { return len(hub.Transports()) == 1 }) // which may know of the link a little earlier
 	if x := hub.Transports(); len(x) != 1 || x[0].Relation != RelationMesh || x[0].ZID != p.ZID() || x[0].Presented != wire.Peer {
 		t.Errorf("a peer is %+v", x)
 	}
@@ -251,7 +252,48 @@ func TestPolicy(t *testing.T) {
 	if id, ok := asked.Load("query open/q"); !ok || id != c.ZID() {
 		t.Errorf("the policy was asked about %v", id)
 	}
+	before := hub.Node().Denied()
+	for range 3 { // the verdict is remembered, and each refusal is counted nevertheless
+		must(t, c.Put(ctx, key("secret/q"), nil, &PutOptions{CongestionControl: CongestionControlBlock}))
+	}
+	eventually(t, "what was refused to be counted", func() bool { return hub.Node().Denied() == before+3 })
+	for _, x := range hub.Transports() {
+		if want := map[bool]uint64{true: before + 3}[x.ZID == c.ZID()]; x.Stats.Denied != want {
+			t.Errorf("%v: %d refused, want %d", x.Relation, x.Stats.Denied, want)
+		}
+	}
 }
+
+// Who comes in by a door that nobody has said anything about may do nothing there, rather than everything.
+func TestRefusesWhoComesByNoEndpoint(t *testing.T) {
+	hub := openTest(t, Config{Mode: ModeRouter, Listen: listenOn("tcp/127.0.0.1:0")})
+	e, err := link.ParseEndpoint("tcp/127.0.0.1:0")
+	must(t, err)
+	l, err := hub.Node().links.Listen(context.Background(), e)
+	must(t, err)
+	m := link.NewManager(link.Options{ID: wire.NewID(), WhatAmI: wire.Client}, idle{})
+	defer m.Close(context.Background())
+	e, err = link.ParseEndpoint(l.Locators()[0])
+	must(t, err)
+	if x, err := m.Dial(context.Background(), e, wire.ID{}); err == nil {
+		select {
+		case <-x.Done():
+		case <-time.After(patience):
+			t.Fatal("it was let in")
+		}
+	}
+	if n := hub.Node().Denied(); n != 1 || len(hub.Transports()) != 0 {
+		t.Errorf("%d refused, %d transports", n, len(hub.Transports()))
+	}
+}
+
+// idle is a link.Handler that does nothing.
+type idle struct{}
+
+func (idle) Up(*link.Transport) any                 { return nil }
+func (idle) Message(*link.Transport, *wire.Message) {}
+func (idle) EndOfBatch(*link.Transport)             {}
+func (idle) Down(*link.Transport, error)            {}
 
 func TestEvents(t *testing.T) {
 	var got list[Event]

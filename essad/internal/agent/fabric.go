@@ -177,9 +177,8 @@ func authenticated(t *zenoh.Transport) bool {
 
 // door is what clients come in by. It is closed until the daemon is ready.
 type door struct {
-	names   topic.Names
-	opened  atomic.Bool
-	refused atomic.Uint64
+	names  topic.Names
+	opened atomic.Bool
 }
 
 func (d *door) close() { d.opened.Store(false) }
@@ -192,17 +191,14 @@ func (d *door) policy(trust func(*zenoh.Transport) (topic.Trust, error)) zenoh.P
 	}
 	return fabrictransport.Policy(func(from *zenoh.Transport) transport.Policy {
 		return func(op transport.Op, key string) error {
-			err := errClosed
-			if d.opened.Load() {
-				var t topic.Trust
-				if t, err = trust(from); err == nil {
-					err = allow[t](op, key)
-				}
+			if !d.opened.Load() {
+				return errClosed
 			}
+			t, err := trust(from)
 			if err != nil {
-				d.refused.Add(1)
+				return err
 			}
-			return err
+			return allow[t](op, key)
 		}
 	})
 }
@@ -335,7 +331,7 @@ const pingWait = time.Second
 // status is what `essad status` shows of the fabric.
 func (f *fabric) status(mode string) *essav1.FabricStatus {
 	out := &essav1.FabricStatus{
-		Id: f.id(), Mode: mode, Listen: f.locators(), Refused: f.door.refused.Load(), Dropped: f.node.Dropped(),
+		Id: f.id(), Mode: mode, Listen: f.locators(), Refused: f.node.Denied(), Dropped: f.node.Dropped(),
 	}
 	for _, t := range f.transports() {
 		id := t.ZID.String()

@@ -3,7 +3,11 @@ package interop
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -12,8 +16,11 @@ import (
 	"github.com/essa-project/essad/sdk/zenoh/wire"
 )
 
-// maxIdleSession is what an idle session costs a hub at most, in bytes of heap and stacks.
-const maxIdleSession = 64 << 10
+// What an idle session costs a hub at most, in bytes of heap and stacks. That of TLS has both ends' state of it.
+const (
+	maxIdleSession    = 64 << 10
+	maxIdleTLSSession = 128 << 10
+)
 
 // TestIdleSessions has as many clients at one hub as it allows by default. Each has declared something, has sent and received, and
 // is then silent. The figure has both ends of each connection in it, though there is nothing but a socket at the clients'.
@@ -23,10 +30,49 @@ func TestIdleSessions(t *testing.T) {
 	c.Listen, c.Lease = []zenoh.Listen{{Endpoint: anyPort}}, time.Hour
 	hub := open(t, c)
 	got := hub.subscribe(t, "crowd/said/*")
+	crowd, per := idleCrowd(t, hub, got, sessions, maxIdleSession, func() *raw { return dialRaw(t, hub.Locators()[0]) })
+	t.Logf("%d bytes for each of %d idle sessions", per, sessions)
+
+	dialTooMany(t, hub)
+	for _, r := range crowd {
+		_ = r.Close()
+	}
+	until(t, "all have left", func() bool { return len(hub.Transports()) == 0 })
+	if left := hub.alive(t, "crowd/**"); len(left) != 0 {
+		t.Errorf("%d tokens are left", len(left))
+	}
+}
+
+// TestIdleSessionsOverTLS is the same over TLS, which keeps keys and a buffer at each end.
+func TestIdleSessionsOverTLS(t *testing.T) {
+	const sessions = 200
+	a := newAuthority(t)
+	pool, ca := x509.NewCertPool(), a.ca
+	pem, err := os.ReadFile(ca)
+	must(t, err)
+	pool.AppendCertsFromPEM(pem)
+	client := &tls.Config{RootCAs: pool, ServerName: "localhost"}
+	c := config(zenoh.ModeRouter)
+	c.Listen, c.Lease = []zenoh.Listen{{Endpoint: overTLS(anyPort)}}, time.Hour
+	c.TLS, _ = a.ends(t, false)
+	hub := open(t, c)
+	got := hub.subscribe(t, "crowd/said/*")
+	_, per := idleCrowd(t, hub, got, sessions, maxIdleTLSSession, func() *raw {
+		r := dialTCP(t, strings.Replace(hub.Locators()[0], "tls/", "tcp/", 1))
+		r.secure(t, client)
+		return r.open(t)
+	})
+	t.Logf("%d bytes for each of %d idle sessions over TLS, both ends together", per, sessions)
+}
+
+// idleCrowd makes clients of a hub that have declared something, have sent and received, and are then silent; it returns what each of
+// them costs, which is below limit.
+func idleCrowd(t *testing.T, hub *ours, got *entity, sessions, limit int, dial func() *raw) (crowd []*raw, per int) {
+	t.Helper()
 	before := heap()
-	crowd := make([]*raw, sessions)
+	crowd = make([]*raw, sessions)
 	for i := range crowd {
-		r := dialRaw(t, hub.Locators()[0])
+		r := dial()
 		r.say(declare(wire.DeclSubscriber, 1, "crowd/all"), declare(wire.DeclSubscriber, 2, fmt.Sprintf("crowd/%d/**", i)),
 			declare(wire.DeclToken, 3, fmt.Sprintf("crowd/%d/token", i)), interest(4, wire.InterestFuture, 0x0a, "crowd/nobody/*"))
 		r.say(put(fmt.Sprintf("crowd/said/%d", i), make([]byte, 20_000)))
@@ -45,7 +91,6 @@ func TestIdleSessions(t *testing.T) {
 	if n := len(hub.Transports()); n != sessions {
 		t.Fatalf("%d sessions, want %d", n, sessions)
 	}
-	per, limit := 0, maxIdleSession
 	if raced {
 		limit *= 2
 	}
@@ -53,16 +98,7 @@ func TestIdleSessions(t *testing.T) {
 		per = (heap() - before) / sessions
 		return per < limit
 	})
-	t.Logf("%d bytes for each of %d idle sessions", per, sessions)
-
-	dialTooMany(t, hub)
-	for _, r := range crowd {
-		_ = r.Close()
-	}
-	until(t, "all have left", func() bool { return len(hub.Transports()) == 0 })
-	if left := hub.alive(t, "crowd/**"); len(left) != 0 {
-		t.Errorf("%d tokens are left", len(left))
-	}
+	return crowd, per
 }
 
 // dialTooMany is one session more than a hub has.

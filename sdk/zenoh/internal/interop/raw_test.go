@@ -2,6 +2,7 @@ package interop
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -20,6 +21,7 @@ import (
 type raw struct {
 	*net.TCPConn
 	in   *bufio.Reader
+	out  io.Writer // the connection, or TLS over it
 	id   wire.ID
 	sn   [16]uint32 // the next ones, by lane
 	mask uint32
@@ -38,13 +40,27 @@ func dialTCP(t testing.TB, locator string) *raw {
 		t.Fatal("no TCP connection")
 	}
 	t.Cleanup(func() { _ = tcp.Close() })
-	return &raw{TCPConn: tcp, in: bufio.NewReaderSize(tcp, 16), id: wire.NewID(), mask: 1<<28 - 1}
+	return &raw{TCPConn: tcp, in: bufio.NewReaderSize(tcp, 16), out: tcp, id: wire.NewID(), mask: 1<<28 - 1}
+}
+
+// secure puts TLS over the connection.
+func (r *raw) secure(t testing.TB, c *tls.Config) {
+	t.Helper()
+	over := tls.Client(r.TCPConn, c)
+	if err := over.HandshakeContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.in, r.out = bufio.NewReaderSize(over, 16), over
 }
 
 // dialRaw makes a client that never sends a keep-alive, and need not.
 func dialRaw(t testing.TB, locator string) *raw {
 	t.Helper()
-	r := dialTCP(t, locator)
+	return dialTCP(t, locator).open(t)
+}
+
+func (r *raw) open(t testing.TB) *raw {
+	t.Helper()
 	for _, b := range r.handshake(t) {
 		r.batch(b)
 	}
@@ -76,7 +92,7 @@ func (r *raw) handshake(t testing.TB) [][]byte {
 }
 
 // batch sends one batch. Errors show where somebody reads.
-func (r *raw) batch(p []byte) { _, _ = r.Write(prefixed(p)) }
+func (r *raw) batch(p []byte) { _, _ = r.out.Write(prefixed(p)) }
 
 func prefixed(p []byte) []byte {
 	return append(binary.LittleEndian.AppendUint16(nil, uint16(len(p))), p...) //nolint:gosec // a batch fits

@@ -181,7 +181,7 @@ func (m *Manager) greet(l *Listener, sock socket) {
 	}
 	m.running.Go(func() {
 		defer m.pending.Add(-1)
-		info := LinkInfo{Local: l.e.Proto + "/" + sock.LocalAddr().String(), Since: time.Now()}
+		info := LinkInfo{Listener: l, Local: l.e.Proto + "/" + sock.LocalAddr().String(), Since: time.Now()}
 		info.Remote = l.e.Proto + "/" + sock.RemoteAddr().String()
 		if u, ok := sock.(*net.UnixConn); ok {
 			info.Local, info.Remote, info.Cred = l.e.Locator(), "", peerCred(u)

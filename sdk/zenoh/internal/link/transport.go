@@ -120,11 +120,12 @@ func (t *Transport) Stats() Stats {
 
 // LinkInfo describes one link of a transport.
 type LinkInfo struct {
-	Local, Remote string // locators
-	Dialled       bool   // by us
-	BatchSize     int    // bytes
-	Cred          *Cred  // who is at the other end of a unix socket; nil if unknown
-	CommonName    string // of the peer's verified certificate; empty without
+	Local, Remote string    // locators
+	Dialled       bool      // by us
+	Listener      *Listener // that it came in by; nil if we dialled
+	BatchSize     int       // bytes
+	Cred          *Cred     // who is at the other end of a unix socket; nil if unknown
+	CommonName    string    // of the peer's verified certificate; empty without
 	Since         time.Time
 	BytesIn       uint64
 	BytesOut      uint64

@@ -68,6 +68,9 @@ func (r *Router) Stats(f *Face) Stats {
 	return s
 }
 
+// Refused is how often the policy has refused something to the face.
+func (f *Face) Refused() uint64 { return f.trouble[Refused].n.Load() }
+
 // Refused is how often the policy has refused something, to faces past and present.
 func (r *Router) Refused() uint64 { return r.refused.Load() }
 
