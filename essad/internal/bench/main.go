@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 )
@@ -54,7 +55,8 @@ func main() {
 	flag.DurationVar(&b.duration, "duration", 2*time.Second, "how long each rate is measured")
 	flag.BoolVar(&b.short, "short", false, "fewer keys and leaves: a check that it works, not a measurement")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	// Whatever ends it, also that nobody reads its output any more, the daemons that it has started are stopped first.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
 	defer stop()
 	re, err := regexp.Compile(*only)
 	if err == nil {
