@@ -47,6 +47,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("Cache", func(t *testing.T) { testCache(t, open) })
 	t.Run("Differential", func(t *testing.T) { testDifferential(t, open) })
 	t.Run("Hostile", func(t *testing.T) { testHostile(t, open) })
+	t.Run("Isolation", func(t *testing.T) { testIsolation(t, open) })
 	t.Run("Neighbours", func(t *testing.T) { testNeighbours(t, open) })
 }
 

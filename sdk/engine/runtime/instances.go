@@ -175,7 +175,7 @@ func (g *Guest) initialise() (*step, error) {
 		return nil, nil
 	}
 	if !p.reused && g.captured() {
-		g.giveUp("its initialisation " + g.touched)
+		g.refuse("its initialisation " + g.touched)
 		return nil, nil
 	}
 	if name := g.call.WarmUp; name != "" {
@@ -192,7 +192,7 @@ func (g *Guest) initialise() (*step, error) {
 		return nil, g.adoptInstance()
 	}
 	if g.captured() {
-		g.giveUp("its warm-up " + g.touched)
+		g.refuse("its warm-up " + g.touched)
 		return nil, nil
 	}
 	return nil, g.snapshot()
@@ -273,11 +273,18 @@ func (rt *Runtime) cleanGlobals(m *module, bits []uint64) {
 	}
 }
 
-// giveUp remembers that a pool has no snapshot, and says why.
+// giveUp remembers that a pool has no snapshot, for a reason that is the engine's.
 func (g *Guest) giveUp(why string) {
 	if g.rt.pools.giveUp(g.pool, why) {
 		g.rt.modules.setFresh(g.mod, why)
 		g.rt.log("every call of a module needs a new instance", "module", g.mod.id, "why", why)
+	}
+}
+
+// refuse is the same where the module is such: it is told to who prepares it, and not worth a warning.
+func (g *Guest) refuse(why string) {
+	if g.rt.pools.giveUp(g.pool, why) {
+		g.rt.modules.setFresh(g.mod, why)
 	}
 }
 
