@@ -64,6 +64,8 @@ const (
 type Module struct {
 	SHA256 string
 	Size   int64
+	// WarmUp is the Call.WarmUp that calls will have, so that preparing tells when the module cannot be warmed up so.
+	WarmUp string
 }
 
 // ModuleInfo is what preparing found out about a module.

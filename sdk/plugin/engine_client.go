@@ -61,7 +61,7 @@ func (e *Engine) Prepare(ctx context.Context, m engine.Module, open func() (io.R
 	s := getScratch()
 	defer s.put()
 	s.b = putInt(putString(s.b, 1, m.SHA256), 2, m.Size)
-	s.b = putTimeout(putUint(s.b, 3, id), 4, ctx)
+	s.b = putString(putTimeout(putUint(s.b, 3, id), 4, ctx), 5, m.WarmUp)
 	f, err := e.peer.call(ctx, 0, typePrepare, s.b, nil)
 	if err != nil {
 		return engine.ModuleInfo{}, err

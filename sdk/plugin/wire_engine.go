@@ -47,6 +47,8 @@ func parsePrepare(b []byte) (p prepare, err error) {
 			p.source = f.n
 		case 4:
 			p.timeout = f.time()
+		case 5:
+			p.module.WarmUp = f.text()
 		}
 	}
 	return p, damaged("prepare request", f.err)

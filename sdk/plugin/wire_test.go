@@ -71,9 +71,10 @@ func TestWireIsProtobuf(t *testing.T) {
 			engine.Info{Name: "n", Version: "v", Capabilities: []string{"a", ""}},
 		},
 		{
-			putTime(putUint(putInt(putString(nil, 1, "sha"), 2, 5), 3, 6), 4, when), &pluginv1.Prepare{Sha256: "sha", Size: 5, Source: 6, Timeout: when.UnixNano()},
+			putString(putTime(putUint(putInt(putString(nil, 1, "sha"), 2, 5), 3, 6), 4, when), 5, "warm"),
+			&pluginv1.Prepare{Sha256: "sha", Size: 5, Source: 6, Timeout: when.UnixNano(), WarmUp: "warm"},
 			read(parsePrepare),
-			prepare{engine.Module{SHA256: "sha", Size: 5}, 6, when},
+			prepare{engine.Module{SHA256: "sha", Size: 5, WarmUp: "warm"}, 6, when},
 		},
 		{
 			appendModuleInfo(nil, engine.ModuleInfo{Kind: 2, Functions: []string{"f"}, Memory: 3, CacheHit: true, Fresh: "why"}), &pluginv1.ModuleInfo{Kind: 2, Functions: []string{"f"}, Memory: 3, CacheHit: true, Fresh: "why"},

@@ -73,6 +73,9 @@ func (a *app) deployed(out *client.DeployReply) error {
 		state = "unchanged"
 	}
 	fmt.Fprintf(a.out, "%s %s version %s (module %.12s, %d functions)\n", state, m.Name, m.Version, m.Module, len(m.Functions))
+	if m.Fresh != "" && m.Isolation == "" {
+		fmt.Fprintf(a.out, "its calls start more slowly than others, in an instance made for each: %s\n", m.Fresh)
+	}
 	return nil
 }
 
@@ -150,6 +153,9 @@ func (a *app) deploymentsCmd() *cobra.Command {
 // isolationOf tells how instances of a deployment are kept, and what warms them up.
 func isolationOf(m *client.Manifest) string {
 	text := cmp.Or(m.Isolation, "snapshot")
+	if m.Fresh != "" && m.Isolation == "" {
+		text = "fresh" // it cannot be set back
+	}
 	if m.WarmUp != "" {
 		text += " after " + m.WarmUp
 	}

@@ -62,6 +62,42 @@ func TestEngineChoice(t *testing.T) {
 	}
 }
 
+// What a call finds of those before it, and of what warmed up its instance, is its deployment's choice.
+func TestIsolationOption(t *testing.T) {
+	t.Parallel()
+	d := shared(t)
+	counter := filepath.Join("testdata", "counter.wasm")
+	next := func(name, want string) {
+		t.Helper()
+		d.prints(want+"\n", "call", name, "next", "--as", "u64")
+	}
+	for _, tc := range []struct {
+		flags  string
+		first  string
+		second string // want of each call after it
+		shown  string
+	}{
+		{"", "1", "1", "snapshot"},
+		{"--isolation snapshot --warm-up prepare", "101", "101", "snapshot after prepare"},
+		{"--isolation fresh", "1", "1", "fresh"},
+		{"--isolation instance", "1", "", "instance"},
+	} {
+		name := d.deploy("-"+strings.NewReplacer("--", "", " ", "-").Replace(tc.flags), counter, strings.Fields(tc.flags)...)
+		next(name, tc.first)
+		if tc.second != "" {
+			next(name, tc.second)
+			next(name, tc.second)
+		} else { // on which instance a call runs is not promised, but one after the other has just one
+			eventually(t, "a call sees what another left", func() bool { return d.must("call", name, "next", "--as", "u64") != "1\n" })
+		}
+		for line := range strings.Lines(d.must("deployments")) {
+			if strings.HasPrefix(line, name+" ") && !strings.Contains(line, " "+tc.shown+" ") {
+				t.Errorf("deployments shows no %q: %s", tc.shown, line)
+			}
+		}
+	}
+}
+
 // essad plugins tells all there is to know of plugins, and which could be had.
 func TestPlugins(t *testing.T) {
 	t.Parallel()

@@ -245,9 +245,11 @@ func (r *Role) loadInto(ctx context.Context, s *shard, sha string, p *preparatio
 	if p.size, err = client.ModuleSize(ctx, r.kvs, sha); err != nil {
 		return err
 	}
-	info, err := s.Prepare(ctx, engine.Module{SHA256: sha, Size: p.size}, func() (io.ReadCloser, error) {
-		return client.OpenModule(ctx, r.kvs, sha)
-	})
+	info, err := s.Prepare(ctx, engine.Module{SHA256: sha, Size: p.size}, r.opener(ctx, sha))
 	p.info = &info
 	return err
+}
+
+func (r *Role) opener(ctx context.Context, sha string) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return client.OpenModule(ctx, r.kvs, sha) }
 }

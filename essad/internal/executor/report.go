@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/essa-project/essad/sdk/engine"
 	essav1 "github.com/essa-project/essad/sdk/proto/essa/v1"
 	"github.com/essa-project/essad/sdk/status"
 	"github.com/essa-project/essad/sdk/topic"
@@ -147,14 +148,30 @@ func (r *Role) handlePrepare(q transport.Query) {
 		_ = transport.ReplyStatus(q, err)
 		return
 	}
-	// Where its calls will go, so that the first one finds it there.
-	p, err := r.prepare(q.Context(), homeOf(e.shards, culprit{deployment: m.Name, module: m.Module}.affinity()), m.Module)
+	out, err := r.inspect(q.Context(), e, &m)
 	if err != nil {
 		_ = transport.ReplyStatus(q, err)
 		return
 	}
-	out := &essav1.Manifest{Module: m.Module, ModuleSize: p.size, Functions: p.info.Functions, Kind: p.info.Kind.String()}
 	answer(q, topic.Default.ExecutorPrepare(r.opts.ID), out)
+}
+
+// inspect prepares a module where the calls of its deployment will go, so that the first one finds it there.
+func (r *Role) inspect(ctx context.Context, e *engineState, m *essav1.Manifest) (*essav1.Manifest, error) {
+	s := homeOf(e.shards, culprit{deployment: m.Name, module: m.Module}.affinity())
+	p, err := r.prepare(ctx, s, m.Module)
+	if err != nil {
+		return nil, err
+	}
+	if m.WarmUp != "" { // it is prepared by now, so this only looks whether it has the export
+		_, err := s.Prepare(ctx, engine.Module{SHA256: m.Module, Size: p.size, WarmUp: m.WarmUp}, r.opener(ctx, m.Module))
+		if err != nil {
+			return nil, err
+		}
+	}
+	return &essav1.Manifest{
+		Module: m.Module, ModuleSize: p.size, Functions: p.info.Functions, Kind: p.info.Kind.String(), Fresh: p.info.Fresh,
+	}, nil
 }
 
 // answer replies under this executor's own key, so that replies of several executors to one query stay apart.

@@ -110,7 +110,8 @@ func (r *Role) deploy(ctx context.Context, m *essav1.Manifest) (proto.Message, e
 	if err != nil {
 		return nil, err
 	}
-	m.Functions, m.Kind, m.ModuleSize, m.CreatedUnixNano = info.Functions, info.Kind, info.ModuleSize, time.Now().UnixNano()
+	m.Functions, m.Kind, m.ModuleSize, m.Fresh = info.Functions, info.Kind, info.ModuleSize, info.Fresh
+	m.CreatedUnixNano = time.Now().UnixNano()
 	if m.Version, err = versionOf(m); err != nil {
 		return nil, err
 	}

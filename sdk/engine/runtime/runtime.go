@@ -73,7 +73,16 @@ func (rt *Runtime) Info(context.Context) (engine.Info, error) { return rt.info, 
 
 // Prepare implements engine.Engine.
 func (rt *Runtime) Prepare(ctx context.Context, m engine.Module, open func() (io.ReadCloser, error)) (engine.ModuleInfo, error) {
-	return rt.modules.prepare(ctx, m, open)
+	info, err := rt.modules.prepare(ctx, m, open)
+	if err != nil || m.WarmUp == "" {
+		return info, err
+	}
+	made, err := rt.modules.take(m.SHA256)
+	if err != nil { // it has just been forgotten; the first call prepares it again, and is checked, too
+		return info, nil
+	}
+	defer rt.modules.give(made)
+	return info, made.canWarmUp(m.WarmUp)
 }
 
 // Update implements engine.Engine.

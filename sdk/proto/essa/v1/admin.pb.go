@@ -37,7 +37,8 @@ type Manifest struct {
 	CreatedUnixNano int64                  `protobuf:"varint,16,opt,name=created_unix_nano,json=createdUnixNano,proto3" json:"created_unix_nano,omitempty"`
 	ModuleSize      int64                  `protobuf:"varint,17,opt,name=module_size,json=moduleSize,proto3" json:"module_size,omitempty"`
 	Functions       []string               `protobuf:"bytes,18,rep,name=functions,proto3" json:"functions,omitempty"`
-	Kind            string                 `protobuf:"bytes,19,opt,name=kind,proto3" json:"kind,omitempty"` // command, reactor, library
+	Kind            string                 `protobuf:"bytes,19,opt,name=kind,proto3" json:"kind,omitempty"`   // command, reactor, library
+	Fresh           string                 `protobuf:"bytes,20,opt,name=fresh,proto3" json:"fresh,omitempty"` // why each call needs an instance made from scratch; empty where instances are set back
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -159,6 +160,13 @@ func (x *Manifest) GetFunctions() []string {
 func (x *Manifest) GetKind() string {
 	if x != nil {
 		return x.Kind
+	}
+	return ""
+}
+
+func (x *Manifest) GetFresh() string {
+	if x != nil {
+		return x.Fresh
 	}
 	return ""
 }
@@ -2437,7 +2445,7 @@ var File_essa_v1_admin_proto protoreflect.FileDescriptor
 
 const file_essa_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x13essa/v1/admin.proto\x12\aessa.v1\x1a\x12essa/v1/call.proto\"\xef\x02\n" +
+	"\x13essa/v1/admin.proto\x12\aessa.v1\x1a\x12essa/v1/call.proto\"\x85\x03\n" +
 	"\bManifest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06module\x18\x02 \x01(\tR\x06module\x12'\n" +
@@ -2452,7 +2460,8 @@ const file_essa_v1_admin_proto_rawDesc = "" +
 	"\vmodule_size\x18\x11 \x01(\x03R\n" +
 	"moduleSize\x12\x1c\n" +
 	"\tfunctions\x18\x12 \x03(\tR\tfunctions\x12\x12\n" +
-	"\x04kind\x18\x13 \x01(\tR\x04kind\"W\n" +
+	"\x04kind\x18\x13 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05fresh\x18\x14 \x01(\tR\x05fresh\"W\n" +
 	"\aPointer\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x18\n" +
 	"\adeleted\x18\x02 \x01(\bR\adeleted\x12\x18\n" +

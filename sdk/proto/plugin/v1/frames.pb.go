@@ -210,6 +210,7 @@ type Prepare struct {
 	Size          int64                  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
 	Source        uint64                 `protobuf:"varint,3,opt,name=source,proto3" json:"source,omitempty"` // names the module's bytes in ModuleRead, until the reply
 	Timeout       int64                  `protobuf:"varint,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	WarmUp        string                 `protobuf:"bytes,5,opt,name=warm_up,json=warmUp,proto3" json:"warm_up,omitempty"` // export that calls will name to be called before the snapshot is taken
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -270,6 +271,13 @@ func (x *Prepare) GetTimeout() int64 {
 		return x.Timeout
 	}
 	return 0
+}
+
+func (x *Prepare) GetWarmUp() string {
+	if x != nil {
+		return x.WarmUp
+	}
+	return ""
 }
 
 // ModuleRead asks for the next bytes of a module; offset 0 begins anew.
@@ -2274,12 +2282,13 @@ const file_plugin_v1_frames_proto_rawDesc = "" +
 	"EngineInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\"\n" +
-	"\fcapabilities\x18\x03 \x03(\tR\fcapabilities\"g\n" +
+	"\fcapabilities\x18\x03 \x03(\tR\fcapabilities\"\x80\x01\n" +
 	"\aPrepare\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x16\n" +
 	"\x06source\x18\x03 \x01(\x04R\x06source\x12\x18\n" +
-	"\atimeout\x18\x04 \x01(\x03R\atimeout\"N\n" +
+	"\atimeout\x18\x04 \x01(\x03R\atimeout\x12\x17\n" +
+	"\awarm_up\x18\x05 \x01(\tR\x06warmUp\"N\n" +
 	"\n" +
 	"ModuleRead\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\x04R\x06source\x12\x16\n" +
