@@ -308,7 +308,9 @@ export class Reader {
     if (isArray<T>()) {
       return this.list<valueof<T>, T>();
     } else if (isDefined(none.readBincode)) {
-      const v = changetype<T>(__new(offsetof<T>(), idof<T>()));
+      const at = __new(offsetof<T>(), idof<T>());
+      memory.fill(at, 0, offsetof<T>()); // some runtimes do not
+      const v = changetype<T>(at);
       v.readBincode(this);
       return v;
     } else if (none instanceof StaticArray) {

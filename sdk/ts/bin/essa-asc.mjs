@@ -3,7 +3,7 @@
 //
 //     essa-asc hello.ts -o hello.wasm [options of asc]
 //
-// It adds the transform and, unless the options say otherwise, -O3; it finds the package "essa" without an installation of
+// It adds the transform and, where neither options nor an asconfig.json say otherwise, -O3; it finds the package "essa" without an installation of
 // it; and it says when the module needs what no host of functions has.
 
 import { readFile, writeFile, mkdir } from "node:fs/promises";
@@ -16,7 +16,8 @@ const sdk = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const hosts = ["host", "essa", "wasi_snapshot_preview1"];
 
 let args = process.argv.slice(2);
-if (!args.some((a) => /^(-O|--optimize|--debug|--shrinkLevel|--help|-h$|--version|-v$)/.test(a))) args = ["-O3", ...args];
+const told = args.some((a) => /^(-O|--optimize|--debug|--shrinkLevel|--config|--target|--help|-h$|--version|-v$)/.test(a));
+if (!told && (await readOrNull("asconfig.json")) === null) args = ["-O3", ...args];
 // --upstream: a module for upstream's executors too.
 args = args.flatMap((a) => (a === "--upstream" ? ["--use", "ESSA_UPSTREAM=1"] : [a]));
 

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { snakeCase } from "../transform/emit.mjs";
-import { show, u32 } from "./bincode.mjs";
+import { join as join8, show, str, u32, u64 } from "./bincode.mjs";
 import { Host, compile } from "./host.mjs";
 
 // built compiles files, the first of which is the entry.
@@ -71,6 +71,20 @@ class C { @essa method(): void {} }
   }
 });
 
+test("a class of the same name elsewhere is another class", async () => {
+  const { code, output } = await built({
+    "a.ts": 'import { Option } from "essa";\nimport { Plain as Mine } from "./b";\nimport "./c";\n@essa function a0(a0: Option<Mine>, argsLen: i32): i32 { return a0.some ? a0.value.a : argsLen; }\n',
+    "b.ts": 'import "essa";\n@essa export class Plain { a: i32 = 0; }\n',
+    "c.ts": "export class Option<T> {}\nexport class Plain {}\nexport class Mine {}\n",
+  });
+  assert.equal(code, 0, output);
+  const other = await built({
+    "a.ts": 'import { Plain as Mine } from "./c";\nimport { Option } from "essa";\n@essa function f(a: Option<Mine>): void {}\n',
+    "c.ts": "export class Plain {}\n",
+  });
+  assert.match(other.output, /Mine has no encoding: mark its class @essa/);
+});
+
 test("types that nothing can encode", async () => {
   for (const type of ["() => void", "Date", "WeakThing"]) {
     const { code, output } = await built({ "a.ts": `import "essa";\n@essa function f(a: ${type}): void {}\n` });
@@ -115,9 +129,9 @@ test("an import that no host has is told", async () => {
 
 test("other runtimes do as well", async () => {
   for (const runtime of ["stub", "minimal"]) {
-    const { code, output, wasm } = await built({ "r.ts": 'import "essa";\n@essa function f(a: string[]): string[] { return a; }\n' }, "--runtime", runtime);
+    const { code, output, wasm } = await built({ "r.ts": 'import { Option } from "essa";\n@essa class A { a: string[] | null = null; b!: Option<string>; }\n@essa function f(a: A[]): A[] { return a; }\n' }, "--runtime", runtime);
     assert.equal(code, 0, output);
-    const one = Uint8Array.from([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    const one = join8(u64(2), [0, 0], [1], u64(1), str("text"), [1], str("more"));
     assert.equal(show(new Host(wasm).call("f", one)), show(one), runtime);
   }
 });

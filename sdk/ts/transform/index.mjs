@@ -51,7 +51,7 @@ export default class EssaTransform extends Transform {
 
 // readFile finds what a file has that concerns us.
 function readFile(source, problems) {
-  const file = { source, functions: [], classes: [], declared: new Map(), main: null, hasMainExport: false };
+  const file = { source, functions: [], classes: [], declared: new Map(), imported: new Map(), main: null, hasMainExport: false };
   for (const node of source.statements) {
     switch (node.kind) {
       case NodeKind.FunctionDeclaration: {
@@ -67,6 +67,9 @@ function readFile(source, problems) {
         if (c.marked) file.classes.push(c);
         break;
       }
+      case NodeKind.Import:
+        for (const d of node.declarations ?? []) file.imported.set(d.name.text, { path: node.internalPath, name: d.foreignName.text });
+        break;
       default:
         problems.misplaced(node);
     }
@@ -86,10 +89,11 @@ function checkNames(files, problems) {
 
 // checkTypes refuses classes without encoding where they are used; what it does not know the compiler will.
 function checkTypes(files, problems) {
-  const declared = new Map(files.flatMap((file) => [...file.declared]));
+  const byPath = new Map(files.map((file) => [file.source.internalPath, file]));
   for (const file of files) {
     for (const use of usesOf(file)) {
-      const c = file.declared.get(use.name) ?? declared.get(use.name);
+      const from = file.imported.get(use.name);
+      const c = from ? byPath.get(from.path)?.declared.get(from.name) : file.declared.get(use.name);
       if (c && !c.encodes) problems.at(use.node, `${use.name} has no encoding: mark its class @essa, or give it writeBincode and readBincode`);
     }
   }
