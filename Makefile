@@ -180,10 +180,22 @@ generate: ## regenerate protobuf code and guest wrappers
 package: TRIMPATH = -trimpath
 package: $(BIN)/essad $(BIN)/essagen $(PLUGIN_SET) ## build the .deb and the .rpm into dist/
 	@mkdir -p $(DIST)
-	@rm -f $(WASMEDGE) # it has a package of its own
+	@rm -f $(WASMEDGE) $(WASMTIME) # they have packages of their own
 	VERSION=$(VERSION) ARCH=$(ARCH) $(NFPM) package --config packaging/nfpm.yaml --packager deb --target $(DIST)/
 	VERSION=$(VERSION) ARCH=$(ARCH) $(NFPM) package --config packaging/nfpm.yaml --packager rpm --target $(DIST)/
+	@$(MAKE) --no-print-directory package-wasmtime
 	@ls -l $(DIST)
+
+# Which C library it needs is what the linker has recorded.
+.PHONY: package-wasmtime
+package-wasmtime: TRIMPATH = -trimpath
+package-wasmtime: $(WASMTIME) ## build the .deb and the .rpm of the plugin wasmtime into dist/, where a C compiler is
+	@mkdir -p $(DIST)
+	@test ! -e $(WASMTIME) || for packager in deb rpm; do \
+		PLUGIN=$(WASMTIME) VERSION=$(VERSION) ARCH=$(ARCH) \
+		GLIBC=$$(objdump -T $(WASMTIME) | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -1 | cut -d_ -f2) \
+		$(NFPM) package --config packaging/nfpm-wasmtime.yaml --packager $$packager --target $(DIST)/ || exit 1; \
+	done
 
 .PHONY: package-wasmedge
 package-wasmedge: TRIMPATH = -trimpath

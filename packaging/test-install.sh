@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Installs a .deb in a clean Debian root, runs the unit's command line on /etc/essad as systemd would, and removes it again.
 #
-#     packaging/test-install.sh dist/essad_0.1.0_amd64.deb [ROOT]
+#     packaging/test-install.sh dist/essad_0.1.0_amd64.deb [ROOT [PLUGIN.deb]]
 #
-# ROOT is a clean Debian root that debootstrap has made; without it one is made and removed. Needs root, and debootstrap.
+# ROOT is a clean Debian root that debootstrap has made; without it (or with "") one is made and removed. PLUGIN.deb is that of
+# the engine wasmtime: it is installed as well, and a function is called there. Needs root, and debootstrap.
 set -euo pipefail
 
 deb=$(realpath "$1")
 root=${2:-}
+plugin=${3:+$(realpath "$3")}
+here=$(dirname "$(realpath "$0")")
 work=$(mktemp -d)
 daemon=
 
@@ -40,6 +43,15 @@ inside id essad
 inside sh -c 'test "$(stat -c %U:%G:%a /etc/essad)" = root:essad:750' || fail "/etc/essad has the wrong owner or mode"
 inside essad version
 inside essad validate /etc/essad
+if [ -n "$plugin" ]; then
+	cp "$plugin" "$root/plugin.deb"
+	cp "$here/../examples/splitter/splitter.wasm" "$root/splitter.wasm"
+	inside dpkg -i /plugin.deb
+	echo 'engine "wasmtime" {}' >"$root/etc/essad/wasmtime.hcl"
+	sed -i 's/^executor {}/executor {\n  engines = ["wazero", "wasmtime"]\n}/' "$root/etc/essad/essad.hcl"
+	chmod 644 "$root/etc/essad/wasmtime.hcl"
+	inside essad validate /etc/essad
+fi
 
 # What systemd does for the unit: StateDirectory, RuntimeDirectory, User, UMask, and the command line itself.
 command=$(sed -n 's/^ExecStart=//p' "$root/usr/lib/systemd/system/essad.service")
@@ -67,6 +79,11 @@ cat "$work/status"
 inside essad status >/dev/null || fail "essad status"
 inside essad kvs PUT package works
 test "$(inside essad kvs GET package)" = works || fail "what was put is not there"
+if [ -n "$plugin" ]; then
+	inside essad deploy splitter /splitter.wasm --engine wasmtime
+	inside essad call splitter noop || fail "a call on the engine wasmtime"
+	inside essad plugins | grep wasmtime || fail "the engine wasmtime is not there"
+fi
 kill -TERM $daemon
 wait $daemon || fail "the daemon ended with status $?"
 daemon=
@@ -74,6 +91,8 @@ daemon=
 echo "# changed" >>"$root/etc/essad/essad.hcl"
 inside dpkg -i --force-confold /essad.deb
 grep -q "^# changed" "$root/etc/essad/essad.hcl" || fail "an upgrade replaced a changed configuration"
+test -z "$plugin" || inside dpkg -P essad-plugin-wasmtime
+rm -f "$root/etc/essad/wasmtime.hcl"
 inside dpkg -r essad
 test ! -e "$root/usr/bin/essad" || fail "the program is left after removal"
 inside dpkg -P essad

@@ -97,6 +97,18 @@ typedef struct wasmtime_memory_creator {
 	void (*finalizer)(void *);
 } wasmtime_memory_creator_t;
 
+typedef struct {
+	void *env;
+	uint8_t *(*get_stack_memory)(void *env, size_t *length);
+	void (*finalizer)(void *);
+} wasmtime_stack_memory_t;
+
+typedef struct {
+	void *env;
+	wasmtime_error_t *(*new_stack)(void *env, size_t size, bool zeroed, wasmtime_stack_memory_t *stack);
+	void (*finalizer)(void *);
+} wasmtime_stack_creator_t;
+
 typedef struct wasmtime_async_continuation_t {
 	bool (*callback)(void *env);
 	void *env;
@@ -115,6 +127,8 @@ _Static_assert(sizeof(wasmtime_extern_t) == 32 && offsetof(wasmtime_extern_t, of
 _Static_assert(sizeof(wasmtime_val_t) == 32 && offsetof(wasmtime_val_t, of) == 8, "wasmtime_val_t");
 _Static_assert(sizeof(wasmtime_linear_memory_t) == 32, "wasmtime_linear_memory_t");
 _Static_assert(sizeof(wasmtime_memory_creator_t) == 24, "wasmtime_memory_creator_t");
+_Static_assert(sizeof(wasmtime_stack_memory_t) == 24, "wasmtime_stack_memory_t");
+_Static_assert(sizeof(wasmtime_stack_creator_t) == 24, "wasmtime_stack_creator_t");
 _Static_assert(sizeof(wasmtime_async_continuation_t) == 24, "wasmtime_async_continuation_t");
 _Static_assert(WASM_I32 == 0 && WASM_I64 == 1 && WASMTIME_I32 == 0 && WASMTIME_F64 == 3, "kinds of values");
 _Static_assert(WASMTIME_EXTERN_FUNC == 0 && WASMTIME_EXTERN_GLOBAL == 1, "kinds of exports");
@@ -138,6 +152,7 @@ extern void wasmtime_config_max_wasm_stack_set(wasm_config_t *, size_t);
 extern void wasmtime_config_native_unwind_info_set(wasm_config_t *, bool);
 extern void wasmtime_config_memory_init_cow_set(wasm_config_t *, bool);
 extern void wasmtime_config_host_memory_creator_set(wasm_config_t *, wasmtime_memory_creator_t *);
+extern void wasmtime_config_host_stack_creator_set(wasm_config_t *, wasmtime_stack_creator_t *);
 extern void wasmtime_config_wasm_tail_call_set(wasm_config_t *, bool);
 extern void wasmtime_config_wasm_threads_set(wasm_config_t *, bool);
 extern void wasmtime_config_wasm_relaxed_simd_set(wasm_config_t *, bool);

@@ -7,6 +7,10 @@ package main
 #cgo noescape essad_resume
 #cgo noescape essad_find
 #cgo noescape essad_locate
+#cgo noescape essad_trim
+#cgo nocallback essad_trim
+#cgo nocallback essad_find
+#cgo nocallback essad_locate
 #include <stdlib.h>
 #include "shim.h"
 */
@@ -220,7 +224,11 @@ func (i *instance) SetGlobal64(name string, v int64) {
 }
 
 // Bind implements runtime.Keeper.
-func (i *instance) Bind(g *runtime.Guest) { i.guest = g }
+func (i *instance) Bind(g *runtime.Guest) {
+	if i.guest = g; g == nil {
+		C.essad_trim(i.c)
+	}
+}
 
 // Globals implements runtime.Keeper.
 func (i *instance) Globals(names []string) error {

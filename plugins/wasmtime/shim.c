@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-
-#include "_cgo_export.h"
+#include <time.h>
 
 // text returns a copy of an error's text that the caller frees, and frees the error.
 static char *text(wasmtime_error_t *e) {
@@ -29,8 +28,8 @@ static char *text_of(wasmtime_error_t *e) { return e ? text(e) : NULL; }
 // Each is a reservation of addresses of the size that wasmtime's code relies on, of which as much can be touched as the guest
 // has. So it stays where it is, and every access beyond it faults.
 
-// The instance that this thread is making, which is who a new memory is for.
-static __thread essad_instance *making;
+// The instance that this thread is making or running, which is who a new memory or stack is for.
+static __thread essad_instance *current;
 
 static uint8_t *memory_get(void *env, size_t *size, size_t *capacity) {
 	essad_memory *m = env;
@@ -70,7 +69,7 @@ static wasmtime_error_t *memory_grow(void *env, size_t size) {
 
 static wasmtime_error_t *memory_new(void *env, const wasm_memorytype_t *ty, size_t minimum, size_t maximum, size_t reserved,
 	size_t guard, wasmtime_linear_memory_t *ret) {
-	essad_instance *in = making;
+	essad_instance *in = current;
 	essad_memory *m;
 	(void)env, (void)ty, (void)maximum;
 	if (in == NULL || in->memory.base != NULL) return wasmtime_error_new("an instance has one memory");
@@ -94,14 +93,67 @@ static wasmtime_error_t *memory_new(void *env, const wasm_memorytype_t *ty, size
 	return NULL;
 }
 
+// Stacks. A store keeps the last one for its next call, and so does an instance that waits for one. They are made here so that
+// it is known where they are: what a deep call has touched must not stay with an instance that waits.
+
+// Giving pages back takes longer than many a call. But what is below STACK_KEPT was given back, and each page of it that is
+// touched costs a fault: a call that has taken less than STACK_QUICK nanoseconds cannot have touched much.
+enum { PAGE = 4096, STACK_KEPT = 64 << 10, STACK_QUICK = 5000 };
+
+static int64_t nanoseconds(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static uint8_t *stack_get(void *env, size_t *length) {
+	essad_stack *s = env;
+	*length = s->size - PAGE;
+	return (uint8_t *)s->base + s->size; // the top
+}
+
+static void stack_free(void *env) {
+	essad_stack *s = env;
+	munmap(s->base, s->size);
+	s->base = NULL;
+}
+
+static wasmtime_error_t *stack_new(void *env, size_t size, bool zeroed, wasmtime_stack_memory_t *ret) {
+	essad_instance *in = current;
+	essad_stack *s;
+	(void)env, (void)zeroed;
+	if (in == NULL || in->fiber_stack.base != NULL) return wasmtime_error_new("an instance has one stack");
+	s = &in->fiber_stack;
+	s->size = ((size + PAGE - 1) & ~(size_t)(PAGE - 1)) + PAGE;
+	s->base = mmap(NULL, s->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+	if (s->base == MAP_FAILED || mprotect(s->base, PAGE, PROT_NONE) != 0) {
+		if (s->base != MAP_FAILED) munmap(s->base, s->size);
+		s->base = NULL;
+		return wasmtime_error_new("there is no memory left for a stack");
+	}
+	ret->env = s;
+	ret->get_stack_memory = stack_get;
+	ret->finalizer = stack_free;
+	return NULL;
+}
+
+void essad_trim(essad_instance *in) {
+	essad_stack *s = &in->fiber_stack;
+	if (s->base == NULL || in->took < STACK_QUICK) return;
+	in->took = 0;
+	madvise(s->base + PAGE, s->size - PAGE - STACK_KEPT, MADV_DONTNEED);
+}
+
 // Engine.
 
 char *essad_engine_new(size_t wasm_stack, size_t host_stack, wasm_engine_t **engine) {
 	wasmtime_memory_creator_t creator = {NULL, memory_new, NULL};
+	wasmtime_stack_creator_t stacks = {NULL, stack_new, NULL};
 	wasm_config_t *c = wasm_config_new();
 	wasmtime_config_max_wasm_stack_set(c, wasm_stack);
 	wasmtime_config_async_stack_size_set(c, wasm_stack + host_stack);
 	wasmtime_config_host_memory_creator_set(c, &creator);
+	wasmtime_config_host_stack_creator_set(c, &stacks);
 	wasmtime_config_memory_init_cow_set(c, false);     // not with memories of our own
 	wasmtime_config_native_unwind_info_set(c, false);  // registering it takes longer than loading a module
 	wasmtime_config_wasm_tail_call_set(c, false);      // admission lets none of these through
@@ -221,10 +273,10 @@ char *essad_instantiate(wasm_engine_t *engine, wasmtime_instance_pre_t *pre, uin
 	in->handle = handle;
 	in->store = wasmtime_store_new(engine, in, NULL);
 	in->context = wasmtime_store_context(in->store);
-	making = in;
+	current = in;
 	in->future = wasmtime_instance_pre_instantiate_async(pre, in->context, &in->instance, &in->trap, &in->error);
 	done = wasmtime_call_future_poll(in->future); // no code of the guest runs, so there is nothing to wait for
-	making = NULL;
+	current = NULL;
 	finish(in);
 	if (in->error) {
 		why = text(in->error);
@@ -317,9 +369,13 @@ size_t essad_locate(essad_instance *in, const char *name, size_t n, bool *wide) 
 
 int essad_resume(essad_instance *in) {
 	bool done;
+	int64_t began = nanoseconds();
 	in->host_stack = __builtin_frame_address(0);
+	current = in;
 	done = wasmtime_call_future_poll(in->future);
+	current = NULL;
 	in->host_stack = NULL;
+	in->took += nanoseconds() - began;
 	if (!done) return ESSAD_IMPORT;
 	finish(in);
 	return in->trap || in->error ? ESSAD_FAILED : ESSAD_DONE;

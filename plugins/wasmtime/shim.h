@@ -27,6 +27,11 @@ typedef struct essad_memory {
 	struct essad_instance *owner;
 } essad_memory;
 
+typedef struct essad_stack {
+	char *base; // of the mapping; its first page is never touched
+	size_t size;
+} essad_stack;
+
 typedef struct essad_instance {
 	// The import that the guest waits for: its parameters, then its result.
 	uint64_t stack[ESSAD_PARAMS];
@@ -37,6 +42,8 @@ typedef struct essad_instance {
 	uintptr_t handle; // the Go side
 
 	essad_memory memory;
+	essad_stack fiber_stack; // the guest's own, where wasmtime has asked for one
+	int64_t took;            // nanoseconds that it ran since somebody looked at that
 
 	wasmtime_store_t *store;
 	wasmtime_context_t *context;
@@ -60,6 +67,9 @@ typedef struct essad_instance {
 	char *vmend; // a place in it behind them
 } essad_instance;
 
+// essadGrow is Go's: it tells whether a memory may grow.
+extern int essadGrow(uintptr_t handle, size_t from, size_t to);
+
 // All functions that return char* return NULL, or a text that the caller frees.
 extern char *essad_engine_new(size_t wasm_stack, size_t host_stack, wasm_engine_t **);
 extern char *essad_define(wasmtime_linker_t *, const char *module, const char *name, const char *params, bool result,
@@ -71,6 +81,8 @@ extern char *essad_link(wasmtime_linker_t *, wasmtime_module_t *, wasmtime_insta
 
 extern char *essad_instantiate(wasm_engine_t *, wasmtime_instance_pre_t *, uintptr_t handle, essad_instance **);
 extern void essad_delete(essad_instance *);
+// essad_trim gives back what a deep call left of the guest's stack.
+extern void essad_trim(essad_instance *);
 extern bool essad_find(essad_instance *, const char *name, size_t length, int slot);
 
 // essad_record finds wasmtime's record of an instance through the function in a slot; essad_locate finds an exported global
