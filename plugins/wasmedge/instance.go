@@ -4,6 +4,15 @@ package main
 
 // #include "shim.h"
 // #include <stdlib.h>
+// #cgo noescape essad_call
+// #cgo noescape essad_global
+// #cgo noescape essad_globals_get
+// #cgo noescape essad_globals_set
+// #cgo nocallback essad_global
+// #cgo nocallback essad_global_get
+// #cgo nocallback essad_global_set
+// #cgo nocallback essad_globals_get
+// #cgo nocallback essad_globals_set
 import "C"
 
 import (
@@ -129,16 +138,15 @@ func (i *instance) SetGlobal(name string, v int32) { i.setBits(name, uint64(uint
 func (i *instance) SetGlobal64(name string, v int64) { i.setBits(name, uint64(v)) }
 
 func (i *instance) bits(name string) uint64 {
-	var bits C.uint64_t
 	if g := i.global(name); g != nil {
-		C.essad_globals_get(&g, &bits, 1)
+		return uint64(C.essad_global_get(g))
 	}
-	return uint64(bits)
+	return 0
 }
 
 func (i *instance) setBits(name string, v uint64) {
 	if g := i.global(name); g != nil {
-		C.essad_globals_set(&g, (*C.uint64_t)(&v), 1)
+		C.essad_global_set(g, C.uint64_t(v))
 	}
 }
 

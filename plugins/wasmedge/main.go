@@ -26,6 +26,7 @@ package main
 
 import (
 	"os"
+	goruntime "runtime"
 	"strconv"
 
 	"github.com/second-state/WasmEdge-go/wasmedge"
@@ -38,10 +39,24 @@ import (
 // compileCommand is the argument with which the plugin starts itself to look at one module.
 const compileCommand = "compile-module"
 
-// defaultModules is how many modules are kept decoded: a Go guest takes 45 MB.
-const defaultModules = 32
+// What differs from the defaults of other engines.
+const (
+	defaultModules = 32      // kept decoded: a Go guest takes 45 MB
+	sliceUnits     = 1 << 14 // between safepoints: some 0.2 ms, at the pace of an interpreter
+)
+
+func def(v *int, d int) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+// ballast is never touched, and so takes addresses and no memory. It makes the garbage collector wait for as many bytes of
+// garbage: with the small heap of an idle engine it would run every hundred calls.
+var ballast = make([]byte, 32<<20)
 
 func main() {
+	defer goruntime.KeepAlive(ballast)
 	if len(os.Args) == 2 && os.Args[1] == compileCommand {
 		os.Exit(runtime.CompileModule(newCompiler))
 	}
@@ -80,9 +95,8 @@ func newEngine(s runtime.Settings, border engine.Border) (engine.Engine, error) 
 		return nil, err
 	}
 	s.Admit.RouteGrow = true
-	if s.Modules == 0 {
-		s.Modules = defaultModules
-	}
+	def(&s.Modules, defaultModules)
+	def(&s.Admit.SliceUnits, sliceUnits)
 	e, err := runtime.New(b, border, s)
 	if err != nil {
 		_ = b.Close()

@@ -174,18 +174,25 @@ int essad_global_is_number(const WasmEdge_GlobalInstanceContext *g) {
          (wide(v) || WasmEdge_ValTypeIsI32(v) || WasmEdge_ValTypeIsF32(v));
 }
 
+uint64_t essad_global_get(const WasmEdge_GlobalInstanceContext *g) {
+  WasmEdge_Value v = WasmEdge_GlobalInstanceGetValue(g);
+  return wide(v.Type) ? (uint64_t)v.Value : (uint32_t)v.Value;
+}
+
+void essad_global_set(WasmEdge_GlobalInstanceContext *g, uint64_t bits) {
+  WasmEdge_Value v = {.Value = bits, .Type = WasmEdge_GlobalTypeGetValType(WasmEdge_GlobalInstanceGetGlobalType(g))};
+  WasmEdge_GlobalInstanceSetValue(g, v); // the type is right
+}
+
 void essad_globals_get(WasmEdge_GlobalInstanceContext *const *list, uint64_t *bits, uint32_t count) {
   for (uint32_t n = 0; n < count; n++) {
-    WasmEdge_Value v = WasmEdge_GlobalInstanceGetValue(list[n]);
-    bits[n] = wide(v.Type) ? (uint64_t)v.Value : (uint32_t)v.Value;
+    bits[n] = essad_global_get(list[n]);
   }
 }
 
 void essad_globals_set(WasmEdge_GlobalInstanceContext *const *list, const uint64_t *bits, uint32_t count) {
   for (uint32_t n = 0; n < count; n++) {
-    WasmEdge_Value v = {.Value = bits[n],
-                        .Type = WasmEdge_GlobalTypeGetValType(WasmEdge_GlobalInstanceGetGlobalType(list[n]))};
-    WasmEdge_GlobalInstanceSetValue(list[n], v); // the type is right
+    essad_global_set(list[n], bits[n]);
   }
 }
 

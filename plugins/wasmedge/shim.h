@@ -44,6 +44,8 @@ void essad_close(essad_instance *i);
 
 WasmEdge_GlobalInstanceContext *essad_global(const essad_instance *i, const char *name, uint32_t length);
 int essad_global_is_number(const WasmEdge_GlobalInstanceContext *g);
+uint64_t essad_global_get(const WasmEdge_GlobalInstanceContext *g);
+void essad_global_set(WasmEdge_GlobalInstanceContext *g, uint64_t bits);
 void essad_globals_get(WasmEdge_GlobalInstanceContext *const *list, uint64_t *bits, uint32_t count);
 void essad_globals_set(WasmEdge_GlobalInstanceContext *const *list, const uint64_t *bits, uint32_t count);
 
