@@ -82,6 +82,7 @@ type instance struct {
 	guest    *runtime.Guest
 	injected []global // nil where there is none
 	kept     []global // what Globals found
+	refused  error    // by the import that ended the guest
 }
 
 // find looks for the injected globals. No call is under way.
@@ -112,9 +113,29 @@ func (i *instance) Call(export string, params []uint64) error {
 	case r == C.ESSAD_NO_EXPORT:
 		return fmt.Errorf("there is no export %q", export)
 	case r != 0:
-		return errors.New(message(uint32(r)))
+		return i.trap(uint32(r))
 	}
 	return nil
+}
+
+// trap returns why the guest ended.
+func (i *instance) trap(code uint32) error {
+	if err := i.refused; err != nil {
+		i.refused = nil
+		return err
+	}
+	text := message(code)
+	if common, ok := words[text]; ok {
+		text = common
+	}
+	return errors.New(text)
+}
+
+// words are what other engines call some traps: guests see these texts, and must not see which engine they run on.
+var words = map[string]string{
+	"undefined element":          "invalid table access",
+	"uninitialized element":      "invalid table access",
+	"out of bounds table access": "invalid table access",
 }
 
 // Memory implements runtime.Instance.
@@ -185,8 +206,9 @@ func (i *instance) Close() {
 //export essadImport
 func essadImport(id C.uint64_t, index C.uint32_t, stack *C.uint64_t) C.int {
 	s := unsafe.Slice((*uint64)(stack), C.ESSAD_PARAMS)
-	if imports[index].Call(live.slots[id].Load().guest, s) != nil {
-		return 1 // the guest knows why
+	i := live.slots[id].Load()
+	if i.refused = imports[index].Call(i.guest, s); i.refused != nil {
+		return 1
 	}
 	return 0
 }

@@ -1,6 +1,10 @@
 package abi
 
-import "github.com/essa-project/essad/sdk/status"
+import (
+	"strings"
+
+	"github.com/essa-project/essad/sdk/status"
+)
 
 // essa_get_args(args_ptr, args_len): BufferTooSmall comes before the memory is looked at.
 func getArgs(s *State, mem []byte, stack []uint64) error {
@@ -148,7 +152,8 @@ func give(mem []byte, buf, size uint32, out, value []byte) (Code, error) {
 }
 
 // essa_get_error(handle, buf, cap, len_out): why a call failed, as "class[/detail]: text", for the handle of a call whose
-// failure a wait has told. NotFound where there is no such failure; BufferTooSmall writes the length alone.
+// failure a wait has told. NotFound where there is no such failure; BufferTooSmall writes the length alone. The stack that
+// some engines tell is for people: what a guest sees must not depend on its engine.
 func getError(s *State, mem []byte, stack []uint64) error {
 	out, err := view(mem, uint32(stack[3]), 4)
 	if err != nil {
@@ -158,7 +163,8 @@ func getError(s *State, mem []byte, stack []uint64) error {
 	if failed == nil {
 		return ret(stack, NotFound)
 	}
-	text := []byte(status.Code(failed) + ": " + failed.Error())
+	why, _, _ := strings.Cut(failed.Error(), "\nstack:")
+	text := []byte(status.Code(failed) + ": " + why)
 	c, err := give(mem, uint32(stack[1]), uint32(stack[2]), out, text)
 	if err != nil {
 		return err
