@@ -31,7 +31,8 @@ type cluster struct {
 	t       *testing.T
 	dir     string
 	kind    string
-	seed    string // endpoint of the daemon with the role routing
+	seed    string   // endpoint of the daemon with the role routing
+	native  []string // daemons that use the official library
 	daemons map[string]*daemon
 }
 
@@ -40,10 +41,10 @@ type cluster struct {
 var fourRoles = []string{"kvs", "executor", "routing", "scheduler"}
 
 // newCluster takes the example as it is, but for places: folders, the port that may be in use, and where programs are.
-func newCluster(t *testing.T, kind string) *cluster {
+func newCluster(t *testing.T, kind string, native ...string) *cluster {
 	t.Helper()
 	dir := filepath.Dir(shortSocket(t))
-	c := &cluster{t: t, dir: dir, kind: kind, daemons: map[string]*daemon{}}
+	c := &cluster{t: t, dir: dir, kind: kind, native: native, daemons: map[string]*daemon{}}
 	port := fmt.Sprint(freePort(t))
 	c.seed = kind + "/127.0.0.1:" + port
 	switch kind {
@@ -71,6 +72,9 @@ func (c *cluster) add(name, text string) *daemon {
 	args := []string{"--config", file, "--set", "node.plugin_dir=" + bin, "--log-level", "debug"}
 	if strings.Contains(text, "executor {") {
 		args = append(args, "--set", "executor.stop_grace=30s", "--set", "engine.wazero.settings.cache_dir="+filepath.Join(bin, "compiled"))
+	}
+	if slices.Contains(c.native, name) {
+		args = append(args, "--set", "fabric.implementation=zenohc")
 	}
 	d := &daemon{t: c.t, dir: filepath.Join(c.dir, name), socket: filepath.Join(c.dir, name, "run", "essad.sock"), args: args, log: &lockedBuffer{}}
 	c.daemons[name] = d

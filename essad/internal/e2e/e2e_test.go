@@ -23,6 +23,9 @@ import (
 	"time"
 )
 
+// tags are those that the daemon is built with.
+var tags string
+
 // bin is the folder with the programs and guests that TestMain builds, and with the cache of compiled code.
 var bin string
 
@@ -67,7 +70,7 @@ func build(dir string) error {
 		"essad": "./essad", "essad-plugin-wazero": "./plugins/wazero", "essad-plugin-pebble": "./plugins/pebble",
 		"essad-plugin-rogue": "./essad/internal/e2e/testdata/rogue",
 	} {
-		if err := run(nil, "build", "-o", filepath.Join(dir, out), pkg); err != nil {
+		if err := run(nil, "build", "-tags", tags, "-o", filepath.Join(dir, out), pkg); err != nil {
 			return err
 		}
 	}

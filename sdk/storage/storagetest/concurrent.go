@@ -4,11 +4,21 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/essa-project/essad/sdk/status"
 	"github.com/essa-project/essad/sdk/storage"
+)
+
+const (
+	atomicWrites = 300
+	// atomicScans is how many scans there are between writes at least. On a busy machine the writer may be through before the
+	// first one begins, and nothing would have been looked at.
+	atomicScans = 50
+	// maxAtomicWrites ends the test where scans never come.
+	maxAtomicWrites = 30_000
 )
 
 // testAtomic writes the same number under several keys in one batch; whoever scans must see the same number everywhere.
@@ -26,8 +36,9 @@ func testAtomic(t *testing.T, o Opener) {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
+	var scans atomic.Int64
 	go func() {
-		for n := range uint64(300) {
+		for n := uint64(0); n < atomicWrites || n < maxAtomicWrites && scans.Load() < atomicScans; n++ {
 			if err := s.Apply(ctx(t), batch(n)); err != nil {
 				done <- err
 				return
@@ -45,6 +56,7 @@ func testAtomic(t *testing.T, o Opener) {
 				t.Fatalf("a batch is half visible: %x beside %x", it.Value, page.Items[0].Value)
 			}
 		}
+		scans.Add(1)
 		select {
 		case err := <-done:
 			if err != nil {

@@ -24,7 +24,10 @@
 //   - The time of a query travels with it, but the library tells no queryable of it, nor that nobody waits any more. Nodes of
 //     this package tell each other the latter, by a sample on the asker's key below "@essa/cancel"; and a link that is
 //     lost ends the queries of the node at its end. Where neither is seen, because another implementation asked or a router is in
-//     between, the context of a query ends after ten minutes.
+//     between, the context of a query ends after ten minutes. sdk/transport/zenoh is such another one: its nodes name the query by the
+//     number it has on the link, which the library tells nobody, and to mark every query for the few that ask through the
+//     library would cost all the others. What a scheduler of ours waits for ends in time nevertheless: calls carry their
+//     deadline themselves.
 //   - Whether a sample may be lost is not told to a subscriber either. Nodes of this package send what may be with best-effort
 //     reliability, which is told; what anybody else sends is taken to be sent with Block.
 //   - A sample with Block that a full queue cannot take makes everything behind it on its link wait, for Config.WaitSubscriber at
