@@ -19,7 +19,7 @@ import (
 // What an idle session costs a hub at most, in bytes of heap and stacks. That of TLS has both ends' state of it.
 const (
 	maxIdleSession    = 64 << 10
-	maxIdleTLSSession = 128 << 10
+	maxIdleTLSSession = 96 << 10
 )
 
 // TestIdleSessions has as many clients at one hub as it allows by default. Each has declared something, has sent and received, and

@@ -18,7 +18,8 @@
 //   - whatever a peer sends costs it its link at most. Memory grows with what has arrived, and up to a bound: per link
 //     one read buffer, per transport Options.MaxMessage for all messages that are not complete yet;
 //   - memory for what waits to be sent is bounded, too: per priority Options.QueueBytes and one message;
-//   - an idle transport costs about 10 KiB over tcp or a unix socket, most of which is the stack of its reader.
+//   - an idle transport costs about 10 KiB over tcp or a unix socket, most of which is the stack of its reader, and 30 KiB more over
+//     tls, for keys and a buffer.
 //
 // Only packages under sdk/zenoh may import it; it imports wire, sdk/internal/sock, the standard library and golang.org/x/sys.
 package link

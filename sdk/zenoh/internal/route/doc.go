@@ -20,6 +20,11 @@
 //   - Handle of a PUSH takes no lock and allocates nothing once its key has been seen; a REQUEST allocates its record;
 //   - no input makes it panic or grow beyond the bounds in Options.
 //
+// It uses the ids that others declare for the beginnings of keys (D_KEYEXPR), and declares none itself. An id would shorten a message
+// by the length of its key: 18 of 43 bytes of a call without arguments, none of which costs a system call or a packet. In turn each link
+// would have a table of what was declared, which can only grow: declarations overtake data of lower priority, so no id can be
+// withdrawn or used again while a message with it may still wait.
+//
 // It is pure: no I/O, no goroutine, no clock. Time comes in by Tick (and Options.Now for time stamps). Consolidation of
 // replies is the querier's job, and so is calling every matching queryable of a session.
 //
