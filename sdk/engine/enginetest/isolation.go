@@ -13,6 +13,9 @@ import (
 	"github.com/essa-project/essad/sdk/status"
 )
 
+// RunIsolation runs only the tests of isolation, for the ways in which an engine can be set to do it.
+func RunIsolation(t *testing.T, open Open) { testIsolation(t, open) }
+
 // testIsolation: nothing that one call leaves is seen by another, however its instance came about.
 func testIsolation(t *testing.T, open Open) {
 	t.Run("Dirty", func(t *testing.T) { testDirty(t, open, isolationCalls) })
@@ -29,7 +32,7 @@ func testIsolation(t *testing.T, open Open) {
 const (
 	isolationCalls   = 3000
 	isolationCallers = 4
-	isolationTime    = 4 * time.Second
+	isolationTime    = 2 * time.Second
 )
 
 // What a call of "dirty" does at its end.

@@ -41,7 +41,7 @@ func (h *host) Start(name string, args []byte) (abi.Future, error) {
 		return nil, &abi.End{Err: status.LimitError("call_depth", "calls are nested deeper than %d", g.lim.CallDepth)}
 	case g.lim.Handles > 0 && g.abi.Open() >= g.lim.Handles:
 		return nil, &abi.End{Err: status.LimitError("handles", "the invocation has %d calls open", g.lim.Handles)}
-	case !g.hold(len(args)+futureBytes):
+	case !g.hold(len(args) + futureBytes):
 		return nil, &abi.End{Err: status.LimitError("memory",
 			"arguments and results of nested calls need more than the limit of %d bytes", g.lim.Memory)}
 	}

@@ -1,8 +1,10 @@
 package runtime
 
 import (
+	"bytes"
 	"fmt"
 	goruntime "runtime"
+	"slices"
 
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/abi"
@@ -288,6 +290,20 @@ func (g *Guest) refuse(why string) {
 	}
 }
 
+// verify compares an instance that was set back with its snapshot.
+func (g *Guest) verify(r *resident, s *snap) bool {
+	globals := make([]uint64, len(s.globals))
+	r.ReadGlobals(globals)
+	same := slices.Equal(globals, s.globals)
+	if s.image != nil {
+		same = same && bytes.Equal(r.Memory(), s.image.Bytes())
+	}
+	if !same {
+		g.rt.log("an instance that was set back differs from its snapshot", "module", g.mod.id, "function", g.call.Function)
+	}
+	return same
+}
+
 // pin holds the goroutine to its thread while the guest runs, so that the thread's page faults are the guest's.
 func (g *Guest) pin() {
 	goruntime.LockOSThread()
@@ -327,6 +343,9 @@ func (g *Guest) keep() bool {
 			}
 		}
 		r.WriteGlobals(s.globals)
+		if every := int64(g.rt.set.VerifyRestores); every > 0 && g.rt.restores.Add(1)%every == 0 && !g.verify(r, s) {
+			return false
+		}
 		r.charge = g.mod.weight + g.tables + int64(private)
 	}
 	r.Bind(nil)

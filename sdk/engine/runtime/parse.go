@@ -40,6 +40,26 @@ var settingsTable = []Setting{
 		func(s *Settings, n int64) { s.Modules = int(n) }, 1, 1 << 20,
 	},
 	{
+		"parked", "integer", "1024", "Instances that wait, as clean as new ones, for the next calls; 0 makes one for each call.",
+		func(s *Settings, n int64) { s.Parked = int(n - btoi(n == 0)) }, 0, 1 << 20,
+	},
+	{
+		"parked_memory", "bytes", "256MiB", "What they may take of memory; they give way to calls that need it.",
+		func(s *Settings, n int64) { s.ParkedBytes = n - btoi(n == 0) }, 0, 1 << 42,
+	},
+	{
+		"parked_pages", "bytes", "4MiB", "Written pages that one of them keeps, which save the next call as many page faults.",
+		func(s *Settings, n int64) { s.ParkedPages = int(n - btoi(n == 0)) }, 0, 1 << 32,
+	},
+	{
+		"snapshots", "integer", "16", "Snapshots of one module: one for each environment, and each scope that reuses instances.",
+		func(s *Settings, n int64) { s.Snapshots = int(n) }, 1, 1 << 16,
+	},
+	{
+		"verify_restores", "integer", "0", "Every so many-th instance that was set back is compared with its snapshot; 0 means none.",
+		func(s *Settings, n int64) { s.VerifyRestores = int(n) }, 0, 1 << 30,
+	},
+	{
 		"module_cache", "bytes", "1GiB", "Modules and native code kept on disk, where the plugin has a folder for them.",
 		func(s *Settings, n int64) { s.DiskBytes = n }, 1 << 20, 1 << 42,
 	},

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/essa-project/essad/sdk/engine"
@@ -32,12 +33,14 @@ type Runtime struct {
 	log     func(string, ...any)
 	info    engine.Info
 
-	slots   *slots
-	budget  *budget
-	watch   *watchdog
-	cache   *nearCache
-	pools   *pools
-	modules *modules
+	slots  *slots
+	budget *budget
+	watch  *watchdog
+	cache  *nearCache
+	pools  *pools
+
+	restores atomic.Int64
+	modules  *modules
 
 	mu     sync.Mutex
 	closed bool

@@ -32,6 +32,10 @@ type Settings struct {
 	Snapshots   int    // of one module, for different environments and scopes; default 16
 	DirtyPages  string // how written pages are found: "scan", "pagemap" or "all"; default: the best that there is
 
+	// VerifyRestores has every so many-th instance that was set back compared with its snapshot, byte for byte; one that
+	// differs is told and closed. Default: none, as it takes longer than most calls.
+	VerifyRestores int
+
 	restore snapshot.Method
 
 	// Compiler, where set, is the program that compiles modules in a process of its own: with the arguments given, it
