@@ -15,7 +15,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,21 +42,16 @@ type backend struct {
 	engine  *C.wasm_engine_t
 	linker  *C.wasmtime_linker_t
 	imports []runtime.Import
-	native  string // folder of native code; empty: none is kept
+	native  string // folder that Compile leaves native code in; empty: none
 	info    engine.Info
-
-	compiler bool // makes native code for others to load
 }
 
-// newBackend makes a backend. Native code is found in the folder native, where that is not empty.
+// newBackend makes a backend.
 func newBackend(native string) (*backend, error) {
 	b := &backend{imports: runtime.Imports(), native: native, info: engine.Info{
 		Name: "wasmtime", Version: wasmtimeVersion(),
-		Capabilities: []string{engine.CapWasm2, engine.CapWASI, engine.CapSnapshot, engine.CapFuel},
+		Capabilities: []string{engine.CapWasm2, engine.CapWASI, engine.CapSnapshot, engine.CapFuel, engine.CapCodeCache},
 	}}
-	if native != "" {
-		b.info.Capabilities = append(b.info.Capabilities, engine.CapCodeCache)
-	}
 	if err := failed(C.essad_engine_new(wasmStack, hostStack, &b.engine)); err != nil {
 		return nil, fmt.Errorf("make a wasmtime engine: %w", err)
 	}
@@ -89,60 +84,70 @@ func failed(text *C.char) error {
 // Info implements runtime.Backend.
 func (b *backend) Info() engine.Info { return b.info }
 
+var _ runtime.Loader = (*backend)(nil)
+
+// Files of native code, by the hash of the module that was compiled: the code as wasmtime writes it, and the types.
+const (
+	codeSuffix  = ".1.cwasm"
+	typesSuffix = ".2.types"
+)
+
 // Compile implements runtime.Backend.
 func (b *backend) Compile(_ context.Context, a *admit.Admitted) (runtime.Code, bool, error) {
-	c := &code{b: b, exportsMemory: a.MemoryExported, types: readTypes(a.Wasm)}
-	for name := range a.Functions {
-		c.functions = append(c.functions, name)
-	}
-	slices.Sort(c.functions)
-	cached, err := b.module(a.Wasm, c)
+	c := b.newCode(&a.Facts)
+	c.types = readTypes(a.Wasm)
+	err := failed(C.essad_compile(b.engine, (*C.uint8_t)(unsafe.SliceData(a.Wasm)), C.size_t(len(a.Wasm)), &c.module))
 	if err != nil {
-		return nil, cached, err
+		return nil, false, err
 	}
-	if err := failed(C.essad_link(b.linker, c.module, &c.pre)); err != nil {
-		C.wasmtime_module_delete(c.module)
-		return nil, cached, fmt.Errorf("link module: %w", err)
-	}
-	return c, cached, nil
-}
-
-// module finds or makes a module's native code.
-func (b *backend) module(wasm []byte, c *code) (cached bool, err error) {
-	path := ""
 	if b.native != "" {
-		sum := sha256.Sum256(wasm)
-		path = filepath.Join(b.native, hex.EncodeToString(sum[:])+".cwasm")
-	}
-	if path != "" && !b.compiler {
-		switch cached, err := b.load(path, c); {
-		case err == nil:
-			return cached, nil
-		case !errors.Is(err, fs.ErrNotExist):
-			return cached, fmt.Errorf("load native code: %w", err)
-		}
-	}
-	if err := failed(C.essad_compile(b.engine, (*C.uint8_t)(unsafe.SliceData(wasm)), C.size_t(len(wasm)), &c.module)); err != nil {
-		return false, err
-	}
-	if path != "" && b.compiler {
-		name := C.CString(path)
-		defer C.free(unsafe.Pointer(name))
-		if err := failed(C.essad_store(c.module, name)); err != nil {
+		if err := c.store(a.Wasm); err != nil {
 			C.wasmtime_module_delete(c.module)
-			return false, fmt.Errorf("keep native code in %s: %w", path, err)
+			return nil, false, fmt.Errorf("keep native code in %s: %w", b.native, err)
 		}
 	}
-	return false, nil
+	return c, false, c.link()
 }
 
-func (b *backend) load(path string, c *code) (bool, error) {
-	if _, err := os.Stat(path); err != nil {
-		return false, err
-	}
-	name := C.CString(path)
+// store leaves native code for Load.
+func (c *code) store(wasm []byte) error {
+	sum := sha256.Sum256(wasm)
+	stem := filepath.Join(c.b.native, hex.EncodeToString(sum[:]))
+	name := C.CString(stem + codeSuffix)
 	defer C.free(unsafe.Pointer(name))
-	return true, failed(C.essad_load(b.engine, name, &c.module))
+	if err := failed(C.essad_store(c.module, name)); err != nil {
+		return err
+	}
+	return os.WriteFile(stem+typesSuffix, c.types.encode(), 0o600)
+}
+
+// Load implements runtime.Loader. wasmtime maps the file, and refuses one of another version or for another processor.
+func (b *backend) Load(files []string, f *admit.Facts) (runtime.Code, error) {
+	if len(files) != 2 {
+		return nil, fmt.Errorf("there are %d files of native code", len(files))
+	}
+	c := b.newCode(f)
+	c.typesFile = files[1]
+	name := C.CString(files[0])
+	defer C.free(unsafe.Pointer(name))
+	if err := failed(C.essad_load(b.engine, name, &c.module)); err != nil {
+		return nil, fmt.Errorf("load native code: %w", err)
+	}
+	return c, c.link()
+}
+
+func (b *backend) newCode(f *admit.Facts) *code {
+	return &code{b: b, exportsMemory: f.MemoryExported, functions: slices.Sorted(maps.Keys(f.Functions))}
+}
+
+// link resolves the imports. Where it fails the module is freed.
+func (c *code) link() error {
+	err := failed(C.essad_link(c.b.linker, c.module, &c.pre))
+	if err != nil {
+		C.wasmtime_module_delete(c.module)
+		return fmt.Errorf("link module: %w", err)
+	}
+	return nil
 }
 
 // Close implements runtime.Backend.
@@ -159,6 +164,7 @@ type code struct {
 	pre           *C.wasmtime_instance_pre_t
 	exportsMemory bool
 	functions     []string // exported
+	typesFile     string   // or else types
 	types         *types
 
 	globals globals

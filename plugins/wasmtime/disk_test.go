@@ -81,12 +81,12 @@ func TestDiskCache(t *testing.T) {
 	if st, err := os.Stat(dir); err != nil || st.Mode().Perm() != 0o700 {
 		t.Errorf("the folder: %v %v", st, err)
 	}
-	if made := files(t, dir); len(made) != 3 {
-		t.Errorf("files %v, want an admitted module, its data and its native code", made)
+	if made := files(t, dir); len(made) != 4 {
+		t.Errorf("files %v, want an admitted module, its data, its native code and its types", made)
 	}
 	echo(t, e, wasm, engine.Initialised)
 	made := files(t, dir)
-	if len(made) != 4 {
+	if len(made) != 5 {
 		t.Errorf("files %v, want a snapshot as well", made)
 	}
 	e.Close()
@@ -113,7 +113,7 @@ func TestDiskCache(t *testing.T) {
 				t.Fatal("cannot damage the file")
 			}
 			want := engine.Mapped // not even the data matter to the snapshot; damaged code takes all with it
-			if strings.HasSuffix(path, ".snapshot") || strings.Contains(path, "native") && damaged != nil {
+			if strings.HasSuffix(path, ".snapshot") || strings.HasSuffix(path, codeSuffix) && damaged != nil {
 				want = engine.Initialised
 			}
 			t.Log(filepath.Base(path), name)

@@ -62,12 +62,7 @@ func newCompiler(dir string) (runtime.Backend, error) {
 	if err := os.Setenv("RAYON_NUM_THREADS", strconv.Itoa(goruntime.GOMAXPROCS(0))); err != nil { // Cranelift's threads
 		return nil, err
 	}
-	b, err := newBackend(dir)
-	if err != nil {
-		return nil, err
-	}
-	b.compiler = true
-	return b, nil
+	return newBackend(dir)
 }
 
 // open makes the engine of a configuration.
@@ -85,11 +80,7 @@ func open(c plugin.EngineConfig) (engine.Engine, error) {
 }
 
 func newEngine(s runtime.Settings, border engine.Border) (engine.Engine, error) {
-	native := ""
-	if s.CacheDir != "" {
-		native = runtime.NativeDir(s.CacheDir)
-	}
-	b, err := newBackend(native)
+	b, err := newBackend("") // what it compiles itself is not kept; what the compiler's process keeps it loads
 	if err != nil {
 		return nil, err
 	}

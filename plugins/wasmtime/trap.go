@@ -48,6 +48,7 @@ func (i *instance) failure(refused error) error {
 	default:
 		cause = errors.New(text)
 	}
+	types := i.code.signatures()
 	var b strings.Builder
 	b.WriteString(text)
 	if frames.size > 0 {
@@ -65,7 +66,7 @@ func (i *instance) failure(refused error) error {
 		} else {
 			b.WriteString("$" + strconv.Itoa(int(index)))
 		}
-		b.WriteString(i.code.types.of(uint32(index)))
+		b.WriteString(types.of(uint32(index)))
 	}
 	if int(frames.size) >= maxFrames {
 		b.WriteString("\n\t... maybe followed by omitted frames")

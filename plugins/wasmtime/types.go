@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/binary"
+	"os"
 	"strings"
 
 	"github.com/essa-project/essad/sdk/engine/admit"
@@ -13,6 +14,44 @@ import (
 type types struct {
 	texts []string // of types
 	funcs []uint32 // the type of each function, imported ones first
+}
+
+// encode writes the types for a file, and decodeTypes reads them.
+func (t *types) encode() []byte {
+	b := binary.AppendUvarint(nil, uint64(len(t.texts)))
+	for _, text := range t.texts {
+		b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
+	}
+	for _, f := range t.funcs {
+		b = binary.AppendUvarint(b, uint64(f))
+	}
+	return b
+}
+
+func decodeTypes(b []byte) *types {
+	t, r := &types{}, &cursor{b: b}
+	for range r.u32() {
+		if r.bad {
+			break
+		}
+		t.texts = append(t.texts, string(r.take(int(r.u32()))))
+	}
+	for len(r.b) > 0 {
+		t.funcs = append(t.funcs, r.u32())
+	}
+	return t
+}
+
+// signatures returns the module's types, out of the file where it was loaded from one: few guests ever trap.
+func (c *code) signatures() *types {
+	if c.typesFile == "" {
+		return c.types
+	}
+	b, err := os.ReadFile(c.typesFile)
+	if err != nil {
+		return nil // the stack has names without signatures then
+	}
+	return decodeTypes(b)
 }
 
 // of returns the signature of a function, as "(i32,i64) i32".

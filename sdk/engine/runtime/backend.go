@@ -23,6 +23,14 @@ type Backend interface {
 	Close() error
 }
 
+// Loader is a Backend that executes a module from the files of native code that its Compile has left, without the module's
+// bytes. Then those are not kept on disk, and a cold start neither reads nor checks them.
+type Loader interface {
+	// Load makes a module executable. files are the full names of what Compile left, in the order of their names. An error
+	// means that they are damaged: they are made again.
+	Load(files []string, f *admit.Facts) (Code, error)
+}
+
 // Code is a compiled module.
 type Code interface {
 	// Instantiate makes a clean instance, whose imports are those of Imports, called with g. No code of the guest runs.

@@ -83,6 +83,9 @@ func compileModule(in io.Reader, make func(string) (Backend, error)) error {
 	if err != nil {
 		return err
 	}
+	if _, ok := b.(Loader); ok {
+		a.Wasm = nil
+	}
 	return d.store(o.Module, a, o.Making)
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -420,7 +421,7 @@ func (ms *modules) make(m engine.Module, open func() (io.ReadCloser, error)) (ma
 	if err != nil {
 		return nil, err
 	}
-	code, _, err := ms.rt.backend.Compile(ctx, a.admitted())
+	code, err := ms.executable(ctx, a)
 	if err != nil && cached {
 		// The native code is damaged: the engine checks it.
 		ms.rt.log("cached native code is damaged and is made again", "module", m.SHA256, "error", err)
@@ -428,7 +429,7 @@ func (ms *modules) make(m engine.Module, open func() (io.ReadCloser, error)) (ma
 		if a, cached, err = ms.admitted(ctx, m, open); err != nil {
 			return nil, err
 		}
-		code, _, err = ms.rt.backend.Compile(ctx, a.admitted())
+		code, err = ms.executable(ctx, a)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("compile module: %w", status.Wrap(status.Invalid, err))
@@ -448,6 +449,19 @@ func (ms *modules) make(m engine.Module, open func() (io.ReadCloser, error)) (ma
 		b.path = ms.disk.imagePath(m.SHA256, baseImage)
 	}
 	return ms.rt.newModule(m.SHA256, a, b, code, cached), nil
+}
+
+// executable compiles a module, or loads it where its bytes are not needed for that.
+func (ms *modules) executable(ctx context.Context, a *artefact) (Code, error) {
+	if l, ok := ms.rt.backend.(Loader); ok && ms.disk != nil {
+		files := make([]string, len(a.Native))
+		for i, name := range a.Native {
+			files[i] = filepath.Join(ms.disk.dir, nativeDir, name)
+		}
+		return l.Load(files, &a.Facts)
+	}
+	code, _, err := ms.rt.backend.Compile(ctx, a.admitted())
+	return code, err
 }
 
 // admitted returns an admitted module whose native code is at hand where there is a cache on disk: from it, or after a
