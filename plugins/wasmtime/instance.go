@@ -3,8 +3,6 @@
 package main
 
 /*
-#cgo noescape essad_call
-#cgo noescape essad_resume
 #cgo noescape essad_find
 #cgo noescape essad_locate
 #cgo noescape essad_trim
@@ -95,14 +93,15 @@ func (i *instance) Call(export string, params []uint64) error {
 	}
 	var refused error
 	stack := (*[C.ESSAD_PARAMS]uint64)(unsafe.Pointer(&i.c.stack))
-	state := C.essad_call(i.c, C.int(slot), len(params) > 0, param, results)
+	self := C.uintptr_t(uintptr(unsafe.Pointer(i.c)))
+	state := C.essad_call(self, C.int(slot), len(params) > 0, param, results)
 	for state == C.ESSAD_IMPORT {
 		if err := i.code.b.imports[i.c._import].Call(i.guest, stack[:]); err != nil {
 			refused = err
 			i.c.refused = 1
 		}
 		i.c.answered = 1
-		state = C.essad_resume(i.c)
+		state = C.essad_resume(self)
 	}
 	if state == C.ESSAD_FAILED {
 		return i.failure(refused)

@@ -139,8 +139,9 @@ static wasmtime_error_t *stack_new(void *env, size_t size, bool zeroed, wasmtime
 
 void essad_trim(essad_instance *in) {
 	essad_stack *s = &in->fiber_stack;
-	if (s->base == NULL || in->took < STACK_QUICK) return;
-	in->took = 0;
+	int64_t took = in->began ? nanoseconds() - in->began : 0;
+	in->began = 0;
+	if (s->base == NULL || took < STACK_QUICK) return;
 	madvise(s->base + PAGE, s->size - PAGE - STACK_KEPT, MADV_DONTNEED);
 }
 
@@ -367,26 +368,27 @@ size_t essad_locate(essad_instance *in, const char *name, size_t n, bool *wide) 
 
 // Calls.
 
-int essad_resume(essad_instance *in) {
+int essad_resume(uintptr_t instance) {
+	essad_instance *in = (essad_instance *)instance;
 	bool done;
-	int64_t began = nanoseconds();
 	in->host_stack = __builtin_frame_address(0);
 	current = in;
 	done = wasmtime_call_future_poll(in->future);
 	current = NULL;
 	in->host_stack = NULL;
-	in->took += nanoseconds() - began;
 	if (!done) return ESSAD_IMPORT;
 	finish(in);
 	return in->trap || in->error ? ESSAD_FAILED : ESSAD_DONE;
 }
 
-int essad_call(essad_instance *in, int slot, bool has_param, uint32_t param, size_t results) {
+int essad_call(uintptr_t instance, int slot, bool has_param, uint32_t param, size_t results) {
+	essad_instance *in = (essad_instance *)instance;
 	forget(in);
+	if (in->began == 0) in->began = nanoseconds();
 	in->args[0].kind = WASMTIME_I32;
 	in->args[0].of.i32 = (int32_t)param;
 	in->future = wasmtime_func_call_async(in->context, &in->funcs[slot], in->args, has_param, in->results, results, &in->trap, &in->error);
-	return essad_resume(in);
+	return essad_resume(instance);
 }
 
 char *essad_failure(essad_instance *in, int *code, wasm_frame_vec_t *frames) {

@@ -43,7 +43,7 @@ typedef struct essad_instance {
 
 	essad_memory memory;
 	essad_stack fiber_stack; // the guest's own, where wasmtime has asked for one
-	int64_t took;            // nanoseconds that it ran since somebody looked at that
+	int64_t began;           // when it was first called since essad_trim, in nanoseconds
 
 	wasmtime_store_t *store;
 	wasmtime_context_t *context;
@@ -90,8 +90,9 @@ extern bool essad_find(essad_instance *, const char *name, size_t length, int sl
 extern bool essad_record(essad_instance *, int slot);
 extern size_t essad_locate(essad_instance *, const char *name, size_t length, bool *wide);
 
-extern int essad_call(essad_instance *, int slot, bool has_param, uint32_t param, size_t results);
-extern int essad_resume(essad_instance *);
+// Instances are numbers here, since Go would look up for each call whether such a pointer is one of its own.
+extern int essad_call(uintptr_t instance, int slot, bool has_param, uint32_t param, size_t results);
+extern int essad_resume(uintptr_t instance);
 // essad_failure tells why the last call failed. The frames refer to what the next call frees.
 extern char *essad_failure(essad_instance *, int *code, wasm_frame_vec_t *);
 extern const char *essad_frame(const wasm_frame_vec_t *, size_t, size_t *length, uint32_t *index);
