@@ -20,8 +20,11 @@ build() { cargo build --locked --quiet --release --target wasm32-wasip1 "$@"; }
 # The same with the eight imports of upstream alone.
 build -p essa-probe --features upstream
 mkdir -p "$out/upstream"
-cp "$target/essa_probe.wasm" "$out/upstream/"
+cp "$target/essa_probe.wasm" "$out/upstream/probe-rust.wasm"
 
-build -p essa-test-function -p bench-rust -p essa-probe
-cp "$target"/{essa-test-function,bench_rust,essa_probe}.wasm "$out/"
+build -p essa-test-function -p bench-rust -p hello-rust -p essa-probe
+cp "$target/essa-test-function.wasm" "$out/test-function-rust.wasm"
+cp "$target/bench_rust.wasm" "$out/bench-rust.wasm"
+cp "$target/hello_rust.wasm" "$out/hello-rust.wasm"
+cp "$target/essa_probe.wasm" "$out/probe-rust.wasm"
 (cd "$out" && ls -l -- *.wasm upstream/*.wasm)

@@ -19,7 +19,7 @@ import (
 
 // The tests of this file run the demo module in every language and on every engine that is at hand. What is not ours to
 // commit is told where it is: ESSAD_GUESTS_TS and ESSAD_GUESTS_RUST name folders with modules that were built before (make
-// guests-ts), and further engines join by being in bin/lib/essad/plugins.
+// guests-ts, sdk/rust/guests.sh), and further engines join by being in bin/lib/essad/plugins.
 
 // module is the demo in one language.
 type module struct{ language, file string }
@@ -212,12 +212,38 @@ func TestGuideC(t *testing.T) {
 	d.prints("[\"Linus\"]\n", "call", name, "guests", "--as", "vec<str>")
 }
 
-// TestEveryType sends the same bytes to functions in Go and in TypeScript whose arguments and results have every type that
-// there is, and wants the same bytes back; bytes that are no arguments both have to refuse.
+// TestGuideRust holds the program of the guide to the example, and runs that where it is at hand.
+func TestGuideRust(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join("..", "..", "..")
+	program := readFile(t, filepath.Join(root, "examples", "hello-rust", "src", "lib.rs"))
+	guide := readFile(t, filepath.Join(root, "sdk", "rust", "README.md"))
+	if !bytes.Contains(guide, []byte("```rust\n"+string(program)+"```\n")) {
+		t.Error("the guide shows another program than examples/hello-rust")
+	}
+	file, ok := fromOutside(t, "rust", "hello-rust.wasm")
+	if !ok {
+		t.Skip("it was not built")
+	}
+	d := shared(t)
+	d.prints("hello, Ada and Grace\n", "run", file)
+	name := d.deploy("", file)
+	d.prints("[\"Linus\"]\n", "call", name, "sign", "--arg", "Linus", "--as", "result<vec<str>>")
+	d.fails(1, []string{"say who you are"}, "call", name, "sign", "--arg", "", "--as", "result<vec<str>>")
+	d.prints("[\"Linus\"]\n", "call", name, "guests", "--as", "result<vec<str>>")
+}
+
+// TestEveryType sends the same bytes to functions in each language whose arguments and results have every type that there is,
+// and wants the same bytes back; bytes that are no arguments all have to refuse.
 func TestEveryType(t *testing.T) {
 	t.Parallel()
-	file, ok := fromOutside(t, "ts", "everytype-ts.wasm")
-	if !ok {
+	var others []module
+	for _, m := range []module{{"ts", "everytype-ts.wasm"}, {"rust", "probe-rust.wasm"}} {
+		if file, ok := fromOutside(t, m.language, m.file); ok {
+			others = append(others, module{m.language, file})
+		}
+	}
+	if len(others) == 0 {
 		t.Skip("there is no second language")
 	}
 	gofile := filepath.Join(t.TempDir(), "everytype.wasm")
@@ -229,9 +255,8 @@ func TestEveryType(t *testing.T) {
 	}
 	d := shared(t)
 	c, _ := d.client()
-	names := [2]string{d.deploy("-go", gofile), d.deploy("-ts", file)}
-	call := func(i int, function string, args []byte) ([]byte, error) {
-		res, err := c.Call(t.Context(), names[i], function, args, client.CallOptions{})
+	call := func(deployment, function string, args []byte) ([]byte, error) {
+		res, err := c.Call(t.Context(), deployment, function, args, client.CallOptions{})
 		if err != nil {
 			if status.Of(err) != status.GuestFault {
 				t.Fatalf("%s: %v", function, err)
@@ -240,19 +265,25 @@ func TestEveryType(t *testing.T) {
 		}
 		return res.Value, nil
 	}
+	inGo := d.deploy("-go", gofile)
+	for i := range others {
+		others[i].file = d.deploy("-"+others[i].language, others[i].file)
+	}
 	r := random{rand.New(rand.NewPCG(1, 2))}
 	for round := range 60 {
 		for function, args := range r.everything() {
 			if round%2 == 1 && len(args) > 0 {
 				r.damage(&args)
 			}
-			inGo, goErr := call(0, function, args)
-			inTS, tsErr := call(1, function, args)
-			if goErr == nil && tsErr != nil && wide[function] {
-				continue // a usize or isize that a 32-bit guest cannot hold, which Go's int can
-			}
-			if (goErr == nil) != (tsErr == nil) || !bytes.Equal(inGo, inTS) {
-				t.Errorf("%s(%x):\nin Go         %x, %v\nin TypeScript %x, %v", function, args, inGo, goErr, inTS, tsErr)
+			want, wantErr := call(inGo, function, args)
+			for _, m := range others {
+				got, err := call(m.file, function, args)
+				if wantErr == nil && err != nil && wide[function] {
+					continue // a usize or isize that a 32-bit guest cannot hold, which Go's int can
+				}
+				if (wantErr == nil) != (err == nil) || !bytes.Equal(want, got) {
+					t.Errorf("%s(%x):\nin go %x, %v\nin %s %x, %v", function, args, want, wantErr, m.language, got, err)
+				}
 			}
 		}
 	}

@@ -121,6 +121,11 @@ func (e *engineTest) goGuest(t *testing.T, dir string) string {
 
 func (e *engineTest) prepare(t *testing.T, wasm []byte) string {
 	t.Helper()
+	return e.prepareKind(t, wasm, engine.Reactor)
+}
+
+func (e *engineTest) prepareKind(t *testing.T, wasm []byte, kind engine.Kind) string {
+	t.Helper()
 	sum := sha256.Sum256(wasm)
 	m := engine.Module{SHA256: hex.EncodeToString(sum[:]), Size: int64(len(wasm))}
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(wasm)), nil }
@@ -128,8 +133,8 @@ func (e *engineTest) prepare(t *testing.T, wasm []byte) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.Kind != engine.Reactor {
-		t.Errorf("the module is of kind %d, not a reactor", info.Kind)
+	if info.Kind != kind {
+		t.Errorf("the module is of kind %d, not %d", info.Kind, kind)
 	}
 	return m.SHA256
 }

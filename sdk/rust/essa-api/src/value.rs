@@ -167,9 +167,16 @@ into_value!(Priority Counter Map);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Priority {
     /// The priority.
+    #[serde(serialize_with = "one_nan")]
     pub priority: f64,
     /// What is kept.
     pub data: Vec<u8>,
+}
+
+/// Encodes a number; what is not a number has one form, the store's, so that equal values have equal bytes.
+fn one_nan<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    let nan = f64::from_bits(0x7ff8_0000_0000_0001);
+    serializer.serialize_f64(if number.is_nan() { nan } else { *number })
 }
 
 impl Priority {

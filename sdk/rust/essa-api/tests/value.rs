@@ -86,6 +86,8 @@ fn bytes() {
             );
         }
     }
+    let nan = bincode::serialize(&Value::from(priority(-f64::NAN, ""))).unwrap();
+    assert_eq!(nan[4..12], 0x7ff8_0000_0000_0001_u64.to_le_bytes());
     // Upstream's kinds are the same bytes in both types.
     let lww = LatticeValue::from(LastWriterWinsLattice::from_pair(
         Timestamp::from_unix_nanos(1),

@@ -131,7 +131,7 @@ fn generate(stub: &Ident, signature: &Signature, parameters: &[(&Ident, &Type)])
         }
 
         #[doc = #about_stub]
-        #[allow(dead_code)]
+        #[allow(dead_code, clippy::too_many_arguments)]
         pub fn #stub(#(#names: #types),*)
             -> ::core::result::Result<essa_api::RemoteFunctionResult<#output>, essa_api::EssaResult>
         {
@@ -176,7 +176,7 @@ mod tests {
         };
         let want: ItemFn = syn::parse_quote! {
             #[doc = "Starts [`foo`] in an instance of its own."]
-            #[allow(dead_code)]
+            #[allow(dead_code, clippy::too_many_arguments)]
             pub fn append_foo(val: String, r#type: u8)
                 -> ::core::result::Result<essa_api::RemoteFunctionResult<String>, essa_api::EssaResult>
             {
