@@ -75,7 +75,7 @@ func open(c plugin.EngineConfig) (engine.Engine, error) {
 		// Not by name: the file may have been replaced by a newer one meanwhile.
 		s.Compiler = []string{"/proc/self/exe", compileCommand}
 	}
-	s.Log = c.Logger.Warn
+	s.Log, s.Share = c.Logger.Warn, runtime.ShareProcessors()
 	return newEngine(s, c.Border)
 }
 

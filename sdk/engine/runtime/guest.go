@@ -3,6 +3,8 @@ package runtime
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,6 +65,7 @@ type Guest struct {
 	ctx   context.Context // made when first needed
 	stop  context.CancelFunc
 	open  map[*future]struct{} // nested calls that have not ended
+	runs  map[*Guest]struct{}  // those of them that somebody runs
 	held  int64                // bytes of arguments and results of nested calls
 	wrote writes
 }
@@ -167,13 +170,10 @@ func (g *Guest) end(cause error) {
 	if g.stop != nil {
 		g.stop()
 	}
-	open := make([]*future, 0, len(g.open))
-	for f := range g.open {
-		open = append(open, f)
-	}
+	running := slices.Collect(maps.Keys(g.runs)) // of the others there may be very many; they see the cause before they begin
 	g.mu.Unlock()
-	for _, f := range open {
-		f.end(cause)
+	for _, c := range running {
+		c.end(cause)
 	}
 }
 

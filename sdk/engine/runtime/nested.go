@@ -19,7 +19,6 @@ type future struct {
 
 	// Guarded by parent.mu until done is closed.
 	guest  *Guest
-	cause  error // why it is to end
 	result *engine.Result
 	err    error
 	fuel   int64 // what it used
@@ -64,6 +63,21 @@ func (g *Guest) adopt(f *future) error {
 	return nil
 }
 
+// begin makes c, which runs f, one that is ended with g. It returns the cause where g has been ended already.
+func (g *Guest) begin(f *future, c *Guest) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cause != nil {
+		return g.cause
+	}
+	f.guest = c
+	if g.runs == nil {
+		g.runs = make(map[*Guest]struct{})
+	}
+	g.runs[c] = struct{}{}
+	return nil
+}
+
 // runNested runs a claimed nested call on a worker that holds a slot.
 func (rt *Runtime) runNested(f *future, w *worker) {
 	defer func() {
@@ -76,10 +90,7 @@ func (rt *Runtime) runNested(f *future, w *worker) {
 
 func (f *future) run(rt *Runtime, w *worker) (*engine.Result, error) {
 	p := f.parent
-	p.mu.Lock()
-	cause := f.cause
-	p.mu.Unlock()
-	if cause != nil {
+	if cause := p.why(); cause != nil {
 		return nil, cause
 	}
 	// The parent waits for its nested calls, so its module stays.
@@ -87,10 +98,7 @@ func (f *future) run(rt *Runtime, w *worker) (*engine.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.mu.Lock()
-	f.guest, cause = g, f.cause
-	p.mu.Unlock()
-	if cause != nil {
+	if cause := p.begin(f, g); cause != nil {
 		g.discard()
 		return nil, cause
 	}
@@ -138,6 +146,7 @@ func (f *future) finish(res *engine.Result, err error) {
 	p := f.parent
 	p.mu.Lock()
 	delete(p.open, f)
+	delete(p.runs, f.guest)
 	p.stats.Fuel += f.fuel
 	p.held -= int64(f.argBytes)
 	if res != nil {
@@ -155,17 +164,6 @@ func (f *future) finish(res *engine.Result, err error) {
 	f.result, f.err, f.guest, f.call = res, err, nil, nil
 	p.mu.Unlock()
 	close(f.done)
-}
-
-// end ends the call, begun or not.
-func (f *future) end(cause error) {
-	f.parent.mu.Lock()
-	f.cause = cause
-	g := f.guest
-	f.parent.mu.Unlock()
-	if g != nil {
-		g.end(cause)
-	}
 }
 
 // Wait implements abi.Future. A call that nobody has begun is run here, on the slot of the guest that waits for it.

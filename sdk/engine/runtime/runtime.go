@@ -62,6 +62,7 @@ func New(b Backend, border engine.Border, s Settings) (*Runtime, error) {
 	rt.pools = &pools{budget: rt.budget, most: s.Parked, bytes: s.ParkedBytes, kinds: s.Snapshots}
 	rt.budget.shed = rt.pools.shed
 	rt.slots = newSlots(s.Workers, s.Queue, rt.budget, rt.runNested)
+	rt.slots.share = s.Share
 	rt.watch = newWatchdog()
 	rt.cache = newNearCache(s.CacheKeys, s.CacheBytes, s.Clock)
 	var err error

@@ -50,6 +50,10 @@ type Settings struct {
 	// Clock and Random are the world's; tests and replays have others.
 	Clock  func() time.Time
 	Random func(p []byte)
+	// Share is told how many guests more than Workers may execute at the moment, because those that do compute for long. An
+	// engine that has its process for itself gives Go as many processors more, so that the operating system shares the time
+	// among them: Go alone would let each have ten milliseconds at a time.
+	Share func(more int)
 }
 
 // DefaultLimits are what an invocation may use where neither it nor Settings say something else.

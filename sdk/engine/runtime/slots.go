@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	goruntime "runtime"
 	"sync"
 	"time"
 
@@ -27,6 +28,7 @@ type slots struct {
 	given   int // slots given back since the lender last looked
 	lending bool
 	lender  *time.Timer
+	share   func(int) // where set, is told of lent
 
 	back   []*ticket
 	left   int       // of those that gave up
@@ -350,6 +352,10 @@ func (s *slots) watch() {
 	if s.lending || len(s.roots) == s.gone && len(s.back) == s.left {
 		return
 	}
+	s.rearm()
+}
+
+func (s *slots) rearm() {
 	s.lending, s.given = true, 0
 	s.lender.Reset(lendAfter)
 }
@@ -357,9 +363,24 @@ func (s *slots) watch() {
 // lend lets one more guest execute where all slots are held by guests that compute, and takes that back when a slot is free.
 // Calls from outside come first: those that hold the slots may well be guests that had given theirs away for a moment.
 func (s *slots) lend() {
+	before, after, again := s.relend()
+	if s.share != nil && before != after {
+		s.share(after)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lending = false
+	if again {
+		s.rearm()
+	} else {
+		s.watch()
+	}
+}
+
+func (s *slots) relend() (before, after int, again bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before = s.lent
 	if s.running < s.slots && s.lent > 0 {
 		s.lent--
 	}
@@ -373,10 +394,13 @@ func (s *slots) lend() {
 		}
 		s.dispatch()
 	}
-	if waiting || s.lent > 0 {
-		s.lending, s.given = true, 0
-		s.lender.Reset(lendAfter)
-	}
+	return before, s.lent, waiting || s.lent > 0
+}
+
+// ShareProcessors is a Settings.Share for an engine that has its process for itself.
+func ShareProcessors() func(more int) {
+	own := goruntime.GOMAXPROCS(0)
+	return func(more int) { goruntime.GOMAXPROCS(own + more) }
 }
 
 // budget bounds the memory of all instances together.
