@@ -222,9 +222,14 @@ func TestReduces(t *testing.T) {
 	m := &Mailbox[change]{}
 	m.Init(Options[change]{Limit: 4, Reduce: latest, Starter: never{}}) // nobody takes anything out
 	for _, c := range []change{
-		{"came", false}, {"flicker", false}, {"gone", true}, {"flicker", true},
+		{"came", false},
+		{"flicker", false},
+		{"gone", true},
+		{"flicker", true},
 		{"restarted", true}, // reduces what was before
-		{"restarted", false}, {"restarted", true}, {"restarted", false},
+		{"restarted", false},
+		{"restarted", true},
+		{"restarted", false},
 	} {
 		m.Offer(&c)
 	}
