@@ -1,7 +1,8 @@
 import { essa_call, essa_get_error, essa_get_result, essa_get_result_len } from "./abi";
 import { Reader, Writer } from "./bincode";
 import { Code, EssaError } from "./errors";
-import { Result } from "./types";
+import { Text, nothing } from "./text";
+import { Result, none } from "./types";
 
 // What begins the export names of functions. The rest is the name by which a function is called from outside.
 const PREFIX = "__essa_wrapper__";
@@ -20,18 +21,32 @@ export class Handle {
 
   // Waits for the call and returns its encoded result. A second wait is NotFound.
   wait(): Result<ArrayBuffer, EssaError> {
-    const size = memory.data(4, 4);
-    let code = essa_get_result_len(this.id, size);
-    if (code != Code.Ok) return this.failed(code);
-    const buffer = new ArrayBuffer(load<i32>(size));
-    code = essa_get_result(this.id, changetype<usize>(buffer), buffer.byteLength, size);
-    if (code != Code.Ok) return this.failed(code);
-    return Result.ok<ArrayBuffer, EssaError>(buffer);
+    const buffer = fetch(this.id);
+    if (buffer != null) return Result.ok<ArrayBuffer, EssaError>(buffer);
+    return Result.err<ArrayBuffer, EssaError>(whyNot(this.id, this.name));
   }
+}
 
-  private failed(code: i32): Result<ArrayBuffer, EssaError> {
-    return Result.err<ArrayBuffer, EssaError>(new EssaError("call", display(this.name), code, reason(this.id)));
-  }
+// What the imports below write.
+// @ts-ignore: decorator
+@lazy const out: usize = memory.data(4, 4);
+
+// The answer of the host to the last fetch.
+let answer: i32 = Code.Ok;
+
+// Waits for a call and takes its result; null where there is none, and answer then tells why.
+function fetch(id: u32): ArrayBuffer | null {
+  answer = essa_get_result_len(id, out);
+  if (answer != Code.Ok) return null;
+  const n = load<i32>(out);
+  const buffer = n == 0 ? nothing : new ArrayBuffer(n);
+  answer = essa_get_result(id, changetype<usize>(buffer), n, out);
+  return answer == Code.Ok ? buffer : null;
+}
+
+function whyNot(id: u32, name: string): EssaError {
+  const code = answer;
+  return new EssaError("call", display(name), code, reason(id));
 }
 
 // Why a call failed, as the host tells it.
@@ -39,11 +54,10 @@ function reason(handle: u32): string {
   if (isDefined(ESSA_UPSTREAM)) {
     return "";
   } else {
-    const size = memory.data(4, 4);
     let buffer = new ArrayBuffer(256);
     for (let i = 0; i < 2; i++) {
-      const code = essa_get_error(handle, changetype<usize>(buffer), buffer.byteLength, size);
-      const n = load<u32>(size);
+      const code = essa_get_error(handle, changetype<usize>(buffer), buffer.byteLength, out);
+      const n = load<u32>(out);
       if (code == Code.Ok) return String.UTF8.decodeUnsafe(changetype<usize>(buffer), n);
       if (code != Code.BufferTooSmall || n > MAX_REASON) return "";
       buffer = new ArrayBuffer(n);
@@ -55,11 +69,16 @@ function reason(handle: u32): string {
 // Starts an export of this module in an instance of its own and returns at once. Functions marked @essa are called
 // through their stubs; this is for exports made by hand, and for names that are not known before.
 export function call(name: string, args: Writer): Result<Handle, EssaError> {
-  const handle = memory.data(4, 4);
-  const text = String.UTF8.encode(name, false, String.UTF8.ErrorMode.REPLACE);
-  const code = essa_call(changetype<usize>(text), text.byteLength, args.dataStart, args.length, handle);
+  const code = start(name, args);
   if (code != Code.Ok) return Result.err<Handle, EssaError>(new EssaError("call", display(name), code));
-  return Result.ok<Handle, EssaError>(new Handle(load<u32>(handle), name));
+  return Result.ok<Handle, EssaError>(new Handle(load<u32>(out), name));
+}
+
+// Starts a call, and leaves its handle in out.
+function start(name: string, args: Writer | null): i32 {
+  const text = Text.of(name);
+  if (args == null) return essa_call(text.at, text.length, 0, 0, out);
+  return essa_call(text.at, text.length, args.dataStart, args.length, out);
 }
 
 // Waiting is what all futures have in common.
@@ -69,44 +88,54 @@ export abstract class Waiting {
 
 // Future is a result that may not be there yet. One that nobody waits for does no harm: its call still runs.
 export class Future<T> extends Waiting {
-  private handle: Handle | null = null;
-  private outcome: Result<T, EssaError> | null = null;
+  private id: u32 = 0;
+  private settled: bool = false;
+  private failure: EssaError | null = null;
+  private value: T = none<T>();
 
   // Starts an export. Stubs are made of it. That the call could not be started is told by wait and result, like
   // everything else that goes wrong.
-  constructor(name: string, args: Writer) {
+  constructor(private readonly name: string, args: Writer | null) {
     super();
-    const started = call(name, args);
-    if (started.isOk) this.handle = started.value;
-    else this.outcome = Result.err<T, EssaError>(started.error);
+    const code = start(name, args);
+    if (code == Code.Ok) this.id = load<u32>(out);
+    else this.fail(new EssaError("call", display(name), code));
   }
 
-  // Waits for the call, and returns what it returned or why there is nothing. It may be asked again.
-  result(): Result<T, EssaError> {
-    let outcome = this.outcome;
-    if (outcome == null) {
-      outcome = this.finish(<Handle>this.handle);
-      this.outcome = outcome;
-    }
-    return outcome;
-  }
-
-  private finish(handle: Handle): Result<T, EssaError> {
-    const encoded = handle.wait();
-    if (encoded.isErr) return Result.err<T, EssaError>(encoded.error);
-    const r = new Reader(encoded.value);
-    const v = r.read<T>();
-    if (!r.failed) return Result.ok<T, EssaError>(v);
-    return Result.err<T, EssaError>(new EssaError("call", display(handle.name), Code.InvalidResult, r.error));
+  private fail(e: EssaError): void {
+    this.settled = true;
+    this.failure = e;
   }
 
   // Waits for the call and returns what it returned. Where there is nothing, this call ends with the reason.
-  get(): T { return this.result().value; }
+  get(): T {
+    const e = this.wait();
+    if (e != null) throw new Error(e.toString());
+    return this.value;
+  }
 
-  // Waits for the call; null where there is a result.
+  // Waits for the call; null where there is a result. It may be asked again.
   wait(): EssaError | null {
-    const outcome = this.result();
-    return outcome.isOk ? null : outcome.error;
+    if (!this.settled) this.settle();
+    return this.failure;
+  }
+
+  private settle(): void {
+    const encoded = fetch(this.id);
+    if (encoded == null) {
+      this.fail(whyNot(this.id, this.name));
+      return;
+    }
+    const r = new Reader(encoded);
+    this.value = r.read<T>();
+    if (r.failed) this.fail(new EssaError("call", display(this.name), Code.InvalidResult, r.error));
+    this.settled = true;
+  }
+
+  // Waits for the call, and returns what it returned or why there is nothing.
+  result(): Result<T, EssaError> {
+    const e = this.wait();
+    return e == null ? Result.ok<T, EssaError>(this.value) : Result.err<T, EssaError>(e);
   }
 }
 

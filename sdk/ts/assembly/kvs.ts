@@ -8,6 +8,7 @@ import {
 import { Reader, Writer } from "./bincode";
 import { Code, EssaError } from "./errors";
 import { LWW, SetValue, Value, bytesOf } from "./lattice";
+import { Text } from "./text";
 import { Result } from "./types";
 
 // How often a read starts again because the value grew between asking its length and reading it. Only hosts without
@@ -29,9 +30,9 @@ export function put(key: string, v: Value): void {
 
 // As put, but returns why it failed; null where it did not.
 export function tryPut(key: string, v: Value): EssaError | null {
-  const k = bytesOf(key);
   const w = v.encode();
-  const code = essa_put_lattice(k.dataStart, k.length, w.dataStart, w.length);
+  const k = Text.of(key);
+  const code = essa_put_lattice(k.at, k.length, w.dataStart, w.length);
   return code == Code.Ok ? null : new EssaError("put", key, code);
 }
 
@@ -83,6 +84,10 @@ export function setOf(key: string): string[] {
   throw new Error(new EssaError("get", key, Code.InvalidResult, "it does not hold a set").toString());
 }
 
+// What the imports write: the length of a value.
+// @ts-ignore: decorator
+@lazy const size: usize = memory.data(4, 4);
+
 function decode(key: string, data: ArrayBuffer): Result<Value | null, EssaError> {
   const r = new Reader(data);
   const v = Value.decode(r);
@@ -92,14 +97,13 @@ function decode(key: string, data: ArrayBuffer): Result<Value | null, EssaError>
 
 // Asks for the length of a value and then for the value, and again where it grew in between.
 function lookUp(key: string): Result<ArrayBuffer, EssaError> {
-  const k = bytesOf(key);
-  const size = memory.data(4, 4);
+  const k = Text.of(key);
   let code: i32 = Code.BufferTooSmall;
   for (let i = 0; i < MAX_REREADS && code == Code.BufferTooSmall; i++) {
-    code = lengthOf(k, size);
+    code = lengthOf(k);
     if (code != Code.Ok) break;
     const buffer = new ArrayBuffer(load<i32>(size));
-    code = dataOf(k, buffer, size);
+    code = dataOf(k, buffer);
     if (code == Code.Ok) return Result.ok<ArrayBuffer, EssaError>(whole(buffer, load<i32>(size)));
   }
   return Result.err<ArrayBuffer, EssaError>(new EssaError("get", key, code));
@@ -110,15 +114,15 @@ function whole(buffer: ArrayBuffer, n: i32): ArrayBuffer { return n < buffer.byt
 // Compiled with --use ESSA_UPSTREAM=1 a module needs the imports of module "host" alone, and runs on upstream's executors
 // too: it waits by polling then, sees upstream's kinds of values only, and learns of failed calls that they failed.
 
-function lengthOf(k: Uint8Array, size: usize): i32 {
-  if (isDefined(ESSA_UPSTREAM)) return essa_get_lattice_len(k.dataStart, k.length, size);
-  else return essa_get_value_len(k.dataStart, k.length, size);
+function lengthOf(k: Text): i32 {
+  if (isDefined(ESSA_UPSTREAM)) return essa_get_lattice_len(k.at, k.length, size);
+  else return essa_get_value_len(k.at, k.length, size);
 }
 
-function dataOf(k: Uint8Array, buffer: ArrayBuffer, size: usize): i32 {
+function dataOf(k: Text, buffer: ArrayBuffer): i32 {
   const at = changetype<usize>(buffer);
-  if (isDefined(ESSA_UPSTREAM)) return essa_get_lattice_data(k.dataStart, k.length, at, buffer.byteLength, size);
-  else return essa_get_value_data(k.dataStart, k.length, at, buffer.byteLength, size);
+  if (isDefined(ESSA_UPSTREAM)) return essa_get_lattice_data(k.at, k.length, at, buffer.byteLength, size);
+  else return essa_get_value_data(k.at, k.length, at, buffer.byteLength, size);
 }
 
 // Waits in the host. The wait is over, with NotFound, when there is a value of a kind that upstream does not know.
@@ -126,8 +130,8 @@ function waitFor(key: string): i32 {
   if (isDefined(ESSA_UPSTREAM)) {
     return Code.Ok;
   } else {
-    const k = bytesOf(key);
-    return essa_wait_lattice_len(k.dataStart, k.length, memory.data(4, 4));
+    const k = Text.of(key);
+    return essa_wait_lattice_len(k.at, k.length, size);
   }
 }
 

@@ -3,10 +3,11 @@
 import { essa_get_args, essa_set_result } from "./abi";
 import { Reader, Writer } from "./bincode";
 import { Code } from "./errors";
+import { nothing } from "./text";
 
 // The arguments of the running call. argsLen is what the export was given.
 export function serve(argsLen: i32): Reader {
-  const buffer = new ArrayBuffer(argsLen);
+  const buffer = argsLen == 0 ? nothing : new ArrayBuffer(argsLen);
   const code = essa_get_args(changetype<usize>(buffer), argsLen);
   if (code != Code.Ok) throw new Error("the host does not give the arguments: " + code.toString());
   return new Reader(buffer);

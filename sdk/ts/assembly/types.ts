@@ -10,7 +10,7 @@ export class Unit {
 export const unit: Unit = new Unit();
 
 // What is where no value is. Nobody sees it.
-function nothing<T>(): T {
+export function none<T>(): T {
   if (isReference<T>()) return changetype<T>(0);
   else return <T>0;
 }
@@ -19,7 +19,7 @@ function nothing<T>(): T {
 export class Option<T> {
   // Whether there is a value.
   some: bool = false;
-  private inner: T = nothing<T>();
+  private inner: T = none<T>();
 
   static of<T>(v: T): Option<T> {
     const o = new Option<T>();
@@ -54,8 +54,8 @@ export class Option<T> {
 export class Result<T, E> {
   // Whether it is a value.
   isOk: bool = false;
-  private good: T = nothing<T>();
-  private bad: E = nothing<E>();
+  private good: T = none<T>();
+  private bad: E = none<E>();
 
   static ok<T, E>(v: T): Result<T, E> {
     const r = new Result<T, E>();

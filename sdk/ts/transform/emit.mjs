@@ -8,13 +8,15 @@ import { Future as __essa_Future, Reader as __essa_Reader, Unit as __essa_Unit, 
 export function functionText(f) {
   const list = f.params.map((p) => `${p.name}: ${p.text}`).join(", ");
   const future = `__essa_Future<${f.result ? f.result.text : "__essa_Unit"}>`;
-  const write = f.params.map((p) => ` __essa_w.write<${p.text}>(${p.name});`).join("");
-  const read = f.params.map((p, i) => ` const __essa_a${i} = __essa_r.read<${p.text}>();`).join("");
+  const args = f.params.length > 0 ? "__essa_w" : "null";
+  const write = (f.params.length > 0 ? " const __essa_w = new __essa_Writer();" : "") + f.params.map((p) => ` __essa_w.write<${p.text}>(${p.name});`).join("");
+  const read = f.params.length === 0 ? "" : " const __essa_r = __essa_serve(__essa_n);" +
+    f.params.map((p, i) => ` const __essa_a${i} = __essa_r.read<${p.text}>();`).join("") + ` __essa_checkArgs("${f.exported}", __essa_r);`;
   const call = `${f.name}(${f.params.map((_, i) => `__essa_a${i}`).join(", ")})`;
   const end = f.result ? `__essa_reply<${f.result.text}>(${call});` : `${call}; __essa_replyUnit();`;
   const wrapper = `__essa_wrapper__${f.exported}`;
-  return `${f.isExported ? "export " : ""}function ${f.stub}(${list}): ${future} { const __essa_w = new __essa_Writer();${write} return new ${future}("${wrapper}", __essa_w); }
-export function ${wrapper}(__essa_n: i32): void { const __essa_r = __essa_serve(__essa_n);${read} __essa_checkArgs("${f.exported}", __essa_r); ${end} }
+  return `${f.isExported ? "export " : ""}function ${f.stub}(${list}): ${future} {${write} return new ${future}("${wrapper}", ${args}); }
+export function ${wrapper}(__essa_n: i32): void {${read} ${end} }
 `;
 }
 
