@@ -101,10 +101,10 @@ ESSA_ASC  := sdk/ts/node_modules/.package-lock.json
 NPM_CI     = timeout 300 npm ci --no-audit --no-fund
 
 .PHONY: guests-ts
-guests-ts: $(TS_GUESTS) ## build the example guests in TypeScript into bin/guests/; needs node 20 and npm
+guests-ts: $(TS_GUESTS) ## build the example guests in TypeScript into bin/guests/; needs node 18 and npm
 
 .PHONY: test-ts
-test-ts: $(ESSA_ASC) ## run the tests of the TypeScript SDK; needs node 20 and npm
+test-ts: $(ESSA_ASC) ## run the tests of the TypeScript SDK; needs node 18 and npm
 	cd sdk/ts && npm test
 
 $(ESSA_ASC): sdk/ts/package.json sdk/ts/package-lock.json
@@ -207,4 +207,4 @@ package-wasmedge: $(WASMEDGE) ## build the .deb of the plugin wasmedge into dist
 
 .PHONY: clean
 clean: ## remove what the other targets made
-	rm -rf $(BIN) $(DIST)
+	rm -rf $(BIN) $(DIST) sdk/ts/node_modules
