@@ -22,26 +22,41 @@ type watchFS struct {
 func (w *watchFS) Unwrap() vfs.FS { return w.FS }
 
 func (w *watchFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return w.open(name, func() (vfs.File, error) { return w.FS.Create(name, category) })
+	return w.open(name, func(log bool) (vfs.File, error) {
+		if log {
+			return w.store.spares.create(name, category)
+		}
+		return w.FS.Create(name, category)
+	})
 }
 
 func (w *watchFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	return w.open(newname, func() (vfs.File, error) { return w.FS.ReuseForWrite(oldname, newname, category) })
+	return w.open(newname, func(log bool) (vfs.File, error) {
+		if log {
+			return w.store.spares.reuse(oldname, newname, category)
+		}
+		return w.FS.ReuseForWrite(oldname, newname, category)
+	})
 }
 
-func (w *watchFS) open(name string, create func() (vfs.File, error)) (vfs.File, error) {
+func (w *watchFS) Remove(name string) error {
+	w.store.spares.forget(name)
+	return w.FS.Remove(name)
+}
+
+func (w *watchFS) open(name string, create func(log bool) (vfs.File, error)) (vfs.File, error) {
 	kind, number, ok := watched(w.PathBase(name))
 	if !ok {
-		f, err := create()
+		f, err := create(false)
 		if err != nil {
 			w.store.space.pauseIfFull(err)
 			return nil, err
 		}
 		return &tableFile{f, w.store}, nil
 	}
-	f, err := create()
+	f, err := create(kind == markLog)
 	for full(err) && w.store.waitForRoom(err) {
-		f, err = create()
+		f, err = create(kind == markLog)
 	}
 	if err != nil {
 		w.store.fail("create "+kind.String(), err, false)
@@ -112,6 +127,9 @@ func (f *watchedFile) Write(p []byte) (int, error) {
 		n += more
 	}
 	f.written += int64(n)
+	if f.kind == markLog && f.written > spareAfter {
+		f.store.spares.want()
+	}
 	if err != nil {
 		f.store.fail("write "+f.kind.String(), err, false)
 	}

@@ -50,6 +50,7 @@ func openOn(base vfs.FS, opts Options, log hclog.Logger) (_ *Store, err error) {
 		u, err := base.GetDiskUsage(opts.Path)
 		return u.AvailBytes, err
 	}
+	s.spares = newSpares(base, opts, s.space.roomFor, log.Debug)
 	if err := s.openFolder(base); err != nil {
 		return nil, s.classify("open", err)
 	}
@@ -60,6 +61,7 @@ func openOn(base vfs.FS, opts Options, log hclog.Logger) (_ *Store, err error) {
 	}
 	s.opened.Store(true)
 	s.compactor.start()
+	go s.spares.run()
 	go s.commit()
 	return s, nil
 }
@@ -87,6 +89,9 @@ func (s *Store) openFolder(base vfs.FS) (err error) {
 	}
 	if err = checkMarks(base, dir, read); err == nil {
 		err = s.marks.reset()
+	}
+	if err == nil {
+		err = s.spares.adopt()
 	}
 	if err != nil {
 		return errors.Join(err, s.marks.close())

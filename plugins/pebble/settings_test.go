@@ -12,7 +12,7 @@ func TestDefaultSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Options{Path: "/data", Memtable: 32 << 20, Cache: 64 << 20, WriteQueue: 64 << 20, MinFree: 128 << 20, MaxOpenFiles: 1000, Compression: "fast"}
+	want := Options{Path: "/data", Memtable: 32 << 20, Cache: 64 << 20, WriteQueue: 64 << 20, MinFree: 128 << 20, MaxOpenFiles: 1000, SpareLogs: 1, Compression: "fast"}
 	if o != want {
 		t.Errorf("defaults %+v, want %+v", o, want)
 	}
@@ -25,7 +25,7 @@ func TestDefaultSettings(t *testing.T) {
 
 func TestSettings(t *testing.T) {
 	o, err := ParseSettings(map[string]string{
-		"path": "/p", "memtable": "8 MiB", "cache": "0", "write_queue": "100MB", "min_free": "2GiB", "max_open_files": "64", "compression": "none",
+		"path": "/p", "memtable": "8 MiB", "cache": "0", "write_queue": "100MB", "min_free": "2GiB", "max_open_files": "64", "spare_logs": "0", "compression": "none",
 	})
 	want := Options{Path: "/p", Memtable: 8 << 20, Cache: 0, WriteQueue: 100e6, MinFree: 2 << 30, MaxOpenFiles: 64, Compression: "none"}
 	if err != nil || o != want {

@@ -57,6 +57,14 @@ func (sp *space) ask() {
 	sp.low = status.Errorf(status.Overloaded, "the disk has only %d MiB of room left and the store wants %d MiB free (setting \"min_free\"): make room, then try again", avail>>20, need>>20)
 }
 
+// roomFor tells whether a file of so many bytes, which could be done without, would leave enough room for others.
+func (sp *space) roomFor(bytes int64) bool {
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	avail, err := sp.avail()
+	return sp.low == nil && (err != nil || avail >= sp.min+uint64(bytes))
+}
+
 // filled ends as soon as a write waits for room.
 func (sp *space) filled() context.Context {
 	sp.mu.Lock()

@@ -47,6 +47,7 @@ type Store struct {
 	queue     queue
 	committed chan struct{} // closed when the committer has ended
 	space     space
+	spares    *spares
 	snapshots snapshots
 	changes   changes
 
@@ -139,7 +140,7 @@ func (s *Store) Stats(ctx context.Context) (storage.Stats, error) {
 	}
 	return storage.Stats{
 		Keys:       max(0, keys+s.changes.pending()),
-		DiskBytes:  int64(m.DiskSpaceUsage()),
+		DiskBytes:  int64(m.DiskSpaceUsage()) + s.spares.bytes(),
 		CacheBytes: m.BlockCache.Size + int64(m.MemTable.Size),
 	}, nil
 }
@@ -195,6 +196,7 @@ func (s *Store) Close() error {
 
 func (s *Store) shutDown() error {
 	<-s.gate.close()
+	s.spares.end()
 	s.queue.close()
 	select {
 	case <-s.committed:
