@@ -402,7 +402,7 @@ func (c *cell) leave() {
 func (c *cell) countDirty() {
 	if d := int64(len(c.core.dirty)) - c.dirty; d != 0 {
 		c.dirty += d
-		c.lane.dirty.Add(d)
+		c.lane.count(d)
 	}
 }
 

@@ -3,7 +3,7 @@ package kvs
 import (
 	"context"
 	"fmt"
-	"runtime"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +37,13 @@ type lane struct {
 	dirty atomic.Int64  // entries that the next batch would take
 	group int64         // entries of the last batch
 	took  time.Duration // for so long the store was busy with it
+	batch uint64        // number of the last batch
+
+	company  int64         // entries to wait for before the next batch
+	patience time.Duration // for so long
+	timer    *time.Timer
+	wanted   atomic.Int64  // full is told when so many are dirty
+	full     chan struct{} // it holds a token at most
 }
 
 // commit is the end of a batch: it is in the store, or, with err, those who wait are to be told that it is not known
@@ -89,7 +96,7 @@ const (
 func newLanes(r *Role) []*lane {
 	out := make([]*lane, min(lanesMax, len(r.cells)))
 	for i := range out {
-		out[i] = &lane{role: r, id: uint32(i), next: newCommit(), wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}
+		out[i] = newLane(r, uint32(i))
 	}
 	for i, c := range r.cells {
 		l := out[i%len(out)]
@@ -97,6 +104,27 @@ func newLanes(r *Role) []*lane {
 		l.cells = append(l.cells, c)
 	}
 	return out
+}
+
+func newLane(r *Role, id uint32) *lane {
+	l := &lane{
+		role: r, id: id, next: newCommit(),
+		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), full: make(chan struct{}, 1),
+		timer: time.NewTimer(time.Hour), patience: musterMax,
+	}
+	l.timer.Stop()
+	l.wanted.Store(math.MaxInt64)
+	return l
+}
+
+// count adds n, which may be negative, to the entries that the next batch would take.
+func (l *lane) count(n int64) {
+	if l.dirty.Add(n) >= l.wanted.Load() {
+		select {
+		case l.full <- struct{}{}:
+		default:
+		}
+	}
 }
 
 func (l *lane) poke(hurry bool) {
@@ -114,7 +142,7 @@ func (l *lane) poke(hurry bool) {
 func (l *lane) run(ctx context.Context) {
 	// A batch that ctx's end interrupts stays gathered.
 	for ctx.Err() == nil && l.wait(ctx) {
-		l.muster()
+		l.muster(ctx)
 		if ctx.Err() == nil && l.gather() {
 			l.write(ctx)
 		}
@@ -149,22 +177,49 @@ func (l *lane) wait(ctx context.Context) bool {
 	return true
 }
 
-// muster gives those whom the last batch has woken the chance to be in the next one: without it the first of them would
-// travel alone and the others wait for two batches. It takes a small part of what the last batch took, and no time at all
-// where writers do not come in groups.
-func (l *lane) muster() {
-	if l.group < 2 {
+// muster waits for company: for as many changes as the last batch held and came while it was under way, which is how many
+// writers there are where each waits for its own before it makes the next. Without it the writers fall into two groups, one
+// of which gathers while the other is written, and every fsync and every trip to the store serves half of them.
+//
+// Where they do not come back in time it waits half as long the next time, until it does not wait at all but for a trial
+// now and then: writers that come at times of their own lose little by it.
+func (l *lane) muster(ctx context.Context) {
+	if l.company < 2 || l.dirty.Load() >= l.company {
 		return
 	}
-	until := time.Now().Add(min(l.took/musterPart, musterMax))
-	for l.dirty.Load() < l.group && time.Now().Before(until) {
-		runtime.Gosched()
+	patience := l.patience
+	if patience < musterMin {
+		if l.batch%musterTrial != 0 {
+			return
+		}
+		patience = musterMax
 	}
+	select {
+	case <-l.full: // of an earlier batch
+	default:
+	}
+	l.wanted.Store(l.company)
+	defer l.wanted.Store(math.MaxInt64)
+	if l.dirty.Load() < l.company {
+		l.timer.Reset(min(patience, musterPart*l.took))
+		select {
+		case <-l.full:
+			l.timer.Stop()
+		case <-l.timer.C:
+			l.patience = patience / 2
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+	l.patience = min(2*patience, musterMax)
 }
 
 const (
-	musterPart = 4
-	musterMax  = 500 * time.Microsecond
+	musterMin   = 100 * time.Microsecond
+	musterMax   = 2 * time.Millisecond
+	musterPart  = 4  // it waits at most this many times as long as the store took for the last batch
+	musterTrial = 64 // one batch of so many waits although it has not paid lately
 )
 
 // gather takes the next batch from the shards and reports whether there is one.
@@ -192,6 +247,8 @@ func (l *lane) gather() bool {
 		c.mu.Unlock()
 	}
 	l.start++
+	l.batch++
+	l.group -= l.dirty.Load() // what did not fit
 	if !empty {
 		l.began.Store(time.Now().UnixNano())
 	}
@@ -251,6 +308,7 @@ func (l *lane) finish(err error) {
 		return
 	}
 	cur := l.current()
+	l.company = l.group + l.dirty.Load()
 	for i, c := range l.taken {
 		c.mu.Lock()
 		if err == nil {
