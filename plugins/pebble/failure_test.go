@@ -231,7 +231,11 @@ func TestFailedFsyncIsFinal(t *testing.T) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			wantError(t, "put", applyOne(s, fmt.Sprint("during", i), 10, true), status.Unavailable, "fsync", "input/output error")
+			err := applyOne(s, fmt.Sprint("during", i), 10, true)
+			wantError(t, "put", err, status.Unavailable, "fsync", "input/output error")
+			if status.DetailOf(err) != storage.DetailFinal {
+				t.Errorf("the error's detail is %q", status.DetailOf(err))
+			}
 		}()
 	}
 	wg.Wait()

@@ -79,8 +79,9 @@ func (s *Store) fail(what string, err error, fsync bool) {
 	if fsync {
 		text = "the store is closed until it is opened again"
 	}
-	f := &failure{readable: !fsync}
-	f.err = status.Errorf(status.Unavailable, "store %q: %s: %w: %s", s.opts.Path, what, err, text)
+	final := status.Errorf(status.Unavailable, "store %q: %s: %w: %s", s.opts.Path, what, err, text)
+	final.Detail = storage.DetailFinal
+	f := &failure{err: final, readable: !fsync}
 	if s.failure.CompareAndSwap(nil, f) {
 		s.log.Error("store failed", "path", s.opts.Path, "what", what, "error", err)
 		s.die()

@@ -19,6 +19,11 @@ const (
 	MaxPageItems  = 4096
 )
 
+// DetailFinal is the detail of the Unavailable error of a store that takes no write until it is opened again: after a failed
+// fsync nobody knows what is on the disk. An Unavailable error without it is of a store that may be back in a moment, such as
+// a plugin that is being restarted.
+const DetailFinal = "final"
+
 // Op puts Value under Key, or deletes Key; deleting an absent key is no error. A batch applies its ops in order.
 type Op struct {
 	Key    []byte
@@ -79,8 +84,8 @@ type Info struct {
 type Store interface {
 	Info() Info
 	// Apply makes all ops of b visible at once. After an error the caller cannot know whether b was applied. A failed
-	// fsync is final: the store answers every later call with an Unavailable error. After another failed write it may
-	// still answer reads.
+	// fsync is final: the store answers every later call with an Unavailable error that has the detail DetailFinal. After
+	// another failed write it may still answer reads.
 	Apply(ctx context.Context, b Batch) error
 	// Get returns one Item per key, in the order of keys. Each is read by itself: only scans see one state.
 	Get(ctx context.Context, keys [][]byte) ([]Item, error)

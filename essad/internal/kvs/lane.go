@@ -256,7 +256,8 @@ func (l *lane) gather() bool {
 }
 
 // write brings the gathered batch to the store, however often it takes, until ctx ends. Sending it again is sound: it
-// holds whole records, and nothing newer of these shards is on its way.
+// holds whole records, and nothing newer of these shards is on its way. A store that is away for a while costs time; those
+// who wait are told when it is away for long, and at once where it says that it takes no more writes.
 func (l *lane) write(ctx context.Context) {
 	backoff, began := minBackoff, time.Now()
 	for {
@@ -269,7 +270,8 @@ func (l *lane) write(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if status.Of(err) != status.Unavailable || time.Since(began) > l.role.opts.StoreRetry {
+		final := status.Of(err) != status.Unavailable || status.DetailOf(err) == storage.DetailFinal
+		if final || time.Since(began) > l.role.opts.StoreRetry {
 			l.fail(err)
 		}
 		select {

@@ -74,6 +74,26 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
+// A store that says that it takes no more writes is not waited for.
+func TestStoreFailsForGood(t *testing.T) {
+	d := newDisk(t)
+	n := start(t, kvs.Options{Store: d, StoreRetry: time.Hour})
+	failed := status.Errorf(status.Unavailable, "fsync failed")
+	failed.Detail = storage.DetailFinal
+	d.set(func(d *disk) { d.fail = failed })
+	_, err := n.kvs.Set(ctxOf(t), user, "", []byte("k"), []byte("x"), client.PutOptions{})
+	wantClass(t, err, status.Unavailable)
+	if d := status.DetailOf(err); d != "" {
+		t.Errorf("the writer is told %q: that is between the store and its owner, and nobody knows whether the write was applied", d)
+	}
+	_, err = n.kvs.Set(ctxOf(t), user, "", []byte("k"), []byte("y"), client.PutOptions{})
+	wantClass(t, err, status.Unavailable)
+	if status.DetailOf(err) != status.DetailSafe {
+		t.Error("a refused write is not called safe")
+	}
+	d.set(func(d *disk) { d.fail = nil })
+}
+
 func TestFullWriteBuffer(t *testing.T) {
 	d := newDisk(t)
 	d.stuck = make(chan struct{})
