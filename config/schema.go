@@ -136,6 +136,8 @@ type KVS struct {
 	TombstoneGrace Duration `key:"tombstone_grace" default:"1h" check:"min=1s" doc:"How long it is remembered that a key was deleted, so that old copies cannot bring it back."`
 	MaxClockSkew   Duration `key:"max_clock_skew" default:"1m" check:"min=1s,max=1h" doc:"How far ahead of this daemon's clock a timestamp in a value may be; others are refused as invalid."`
 	MaxWatches     int      `key:"max_watches" default:"65536" check:"min=1" doc:"Watches and waiting reads at once."`
+	MaxCached      int      `key:"max_cached" default:"1048576" check:"min=1" doc:"Keys that executors cache and are told of; beyond it reads are answered without a lease, and not cached."`
+	StoreRetry     Duration `key:"store_retry" default:"30s" check:"min=1ms,max=1h" doc:"How long writes wait for a store that is away, such as a plugin that is being restarted, before they fail."`
 }
 
 // Scheduler is the scheduler role.

@@ -58,7 +58,7 @@ func (a *Agent) startKVS(ctx context.Context) error {
 		Shards: c.Shards, Durability: c.Durability, Memory: int64(c.Memory),
 		MaxKey: int(c.MaxKey), MaxValue: int(c.MaxValue), WriteBuffer: int64(c.WriteBuffer),
 		CacheLease: c.CacheLease.Std(), TombstoneGrace: c.TombstoneGrace.Std(), MaxClockSkew: c.MaxClockSkew.Std(),
-		MaxWatches: c.MaxWatches, Drain: a.cfg.Node.ShutdownTimeout.Std() / 2,
+		MaxWatches: c.MaxWatches, MaxCached: c.MaxCached, StoreRetry: c.StoreRetry.Std(), Drain: a.cfg.Node.ShutdownTimeout.Std() / 2,
 	})
 	if err != nil {
 		return err
