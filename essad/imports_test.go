@@ -101,7 +101,7 @@ var table = []struct{ from, may, why string }{
 	},
 	{"sdk/proto/...", "sdk/proto/... protobuf grpc", "generated code"},
 	{"sdk/guest", "sdk/lattice sdk/bincode", "everything a guest imports is in every guest"},
-	{"sdk/guest/...", "sdk/guest sdk/lattice sdk/bincode golang.org/x/tools", "the generator beside the guest library"},
+	{"sdk/guest/...", "sdk/guest sdk/guest/essagen/internal/... sdk/lattice sdk/bincode golang.org/x/tools", "the generator beside the guest library"},
 
 	{"plugins/wasmtime/...", "plugins/wasmtime/... sdk/... hclog wasmtime x", "plugins get what a third party gets"},
 	{"plugins/wazero/...", "plugins/wazero/... sdk/... hclog wazero x", "plugins get what a third party gets"},
