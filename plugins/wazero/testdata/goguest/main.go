@@ -122,3 +122,40 @@ func dump(n uint32) {
 	getArgs(unsafe.Pointer(&size), n)
 	setResult(0, size)
 }
+
+//go:wasmimport host essa_call
+func call(name unsafe.Pointer, nameLen uint32, args unsafe.Pointer, argsLen uint32, handle unsafe.Pointer) int32
+
+//go:wasmimport host essa_get_result_len
+func resultLen(handle uint32, n unsafe.Pointer) int32
+
+var treeName = []byte("tree")
+
+// tree calls itself twice until its depth is used up.
+//
+//go:wasmexport tree
+func tree(n uint32) {
+	var depth uint32
+	getArgs(unsafe.Pointer(&depth), n)
+	if depth == 0 {
+		return
+	}
+	depth--
+	var handles [2]uint32
+	for i := range handles {
+		if call(unsafe.Pointer(&treeName[0]), 4, unsafe.Pointer(&depth), 4, unsafe.Pointer(&handles[i])) != 0 {
+			panic("the call was refused")
+		}
+	}
+	for _, h := range handles {
+		var size uint32
+		if c := resultLen(h, unsafe.Pointer(&size)); c != 0 && c != -6 {
+			panic("the call failed")
+		}
+	}
+}
+
+// sleep waits for as long as it takes for many to do so.
+//
+//go:wasmexport sleep
+func sleep(uint32) { time.Sleep(200 * time.Millisecond) }
