@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/second-state/WasmEdge-go/wasmedge"
+	"github.com/tetratelabs/wazero"
 	"golang.org/x/sys/unix"
 
 	"github.com/essa-project/essad/sdk/engine"
@@ -157,13 +158,17 @@ func enter(b *testing.B, i runtime.Instance, export string, params []uint64) {
 	}
 }
 
-// BenchmarkCode is what admission costs guests that compute: the same functions as they were, and admitted.
+// BenchmarkCode is what guests that compute take: functions as they were, and admitted, and the latter compiled by wazero.
 func BenchmarkCode(b *testing.B) {
 	wasm, err := os.ReadFile(filepath.Join("..", "..", "sdk", "engine", "admit", "testdata", "bench.wasm"))
 	if err != nil {
 		b.Fatal(err)
 	}
 	a, err := admit.Module(wasm, admit.Options{RouteGrow: true, SliceUnits: sliceUnits})
+	if err != nil {
+		b.Fatal(err)
+	}
+	compiled, err := admit.Module(wasm, admit.Options{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -186,6 +191,20 @@ func BenchmarkCode(b *testing.B) {
 				}
 			})
 		}
+		b.Run(f.name+"/wazero", func(b *testing.B) {
+			ctx := context.Background()
+			rt := wazero.NewRuntime(ctx)
+			defer rt.Close(ctx)
+			m, err := rt.Instantiate(ctx, compiled.Wasm)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				if _, err := m.ExportedFunction(f.name).Call(ctx, f.n); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -6,8 +6,10 @@
 // files have the build tag wasmedge, so that machines without the library build everything else. It may import sdk/... and
 // the Go binding. Results, limits and errors are those of every engine (sdk/engine/enginetest); what differs is this:
 //
-//   - It is slow: an interpreter, ten to fifty times slower than compiled code. Its use is a second opinion, and what runs
-//     on WasmEdge elsewhere.
+//   - It is slow where guests compute: 20 to 70 times slower than wazero's compiled code (BenchmarkCode). Its use is a second
+//     opinion, and what runs on WasmEdge elsewhere.
+//   - An instance has a copy of the module's decoded code: 32 MB for a small Go guest, which counts toward the engine's memory
+//     (weigh). Instances are kept between calls, so few are made.
 //   - Traps have WasmEdge's words and no stack, which its C interface does not give.
 //   - NaN: neither this engine nor another makes them canonical. Their sign and payload are what the processor and the order
 //     of operands leave, as WebAssembly allows; a module that looks at them can tell engines apart.
