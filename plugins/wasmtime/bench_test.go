@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -143,9 +144,9 @@ func bareCode(b *testing.B) runtime.Code {
 }
 
 // goGuest builds one of the examples.
-func goGuest(b *testing.B) []byte {
+func goGuest(b *testing.B, example string) []byte {
 	file := filepath.Join(b.TempDir(), "guest.wasm")
-	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", file, "../../examples/test-function")
+	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", file, "../../examples/"+example)
 	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
@@ -157,10 +158,33 @@ func goGuest(b *testing.B) []byte {
 	return wasm
 }
 
+// BenchmarkCallGo is an isolated call of a Go function that does nothing.
+func BenchmarkCallGo(b *testing.B) {
+	x := newBencher(b)
+	var info engine.ModuleInfo
+	x.module, info = enginetest.Prepare(b, x.engine, goGuest(b, "bench-go"))
+	function := ""
+	for _, name := range info.Functions {
+		if strings.HasSuffix(name, "_noop") {
+			function = name
+		}
+	}
+	for range 100 {
+		x.call(b, function, nil)
+	}
+	b.ReportAllocs()
+	defer cpu(b)()
+	for b.Loop() {
+		if r := x.call(b, function, nil); r.Stats.Instance != engine.Kept {
+			b.Fatalf("an instance of kind %d", r.Stats.Instance)
+		}
+	}
+}
+
 // BenchmarkColdStart is the first call of a Go function that another process has compiled: all that there is of it is on
 // disk.
 func BenchmarkColdStart(b *testing.B) {
-	wasm, dir := goGuest(b), b.TempDir()
+	wasm, dir := goGuest(b, "test-function"), b.TempDir()
 	module := enginetest.ModuleOf(wasm)
 	once := func() time.Duration {
 		e, err := newEngine(runtime.Settings{CacheDir: dir, Compiler: []string{"/proc/self/exe", compileCommand}}, &enginetest.Border{})

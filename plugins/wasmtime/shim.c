@@ -4,6 +4,7 @@
 #include "shim.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,42 @@ static char *text(wasmtime_error_t *e) {
 }
 
 static char *text_of(wasmtime_error_t *e) { return e ? text(e) : NULL; }
+
+// Reservations of addresses outlive what they were made for: making and removing them takes longer than all else that an
+// instance needs. Those that wait here have no memory, only addresses.
+
+enum { PAGE = 4096, RESERVED = 64 };
+
+typedef struct reserve {
+	pthread_mutex_t lock;
+	size_t size; // of each
+	int count;
+	char *base[RESERVED];
+} reserve;
+
+static reserve memories = {.lock = PTHREAD_MUTEX_INITIALIZER}, stacks = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+// reserve_take returns one that waits, or NULL.
+static char *reserve_take(reserve *r, size_t size) {
+	char *base = NULL;
+	pthread_mutex_lock(&r->lock);
+	if (r->count > 0 && r->size == size) base = r->base[--r->count];
+	pthread_mutex_unlock(&r->lock);
+	return base;
+}
+
+// reserve_give lets one without memory wait. It returns false where there are enough.
+static bool reserve_give(reserve *r, char *base, size_t size) {
+	bool kept = false;
+	pthread_mutex_lock(&r->lock);
+	if (r->count == 0) r->size = size;
+	if (r->count < RESERVED && r->size == size) {
+		r->base[r->count++] = base;
+		kept = true;
+	}
+	pthread_mutex_unlock(&r->lock);
+	return kept;
+}
 
 // Memory.
 //
@@ -67,6 +104,17 @@ static wasmtime_error_t *memory_grow(void *env, size_t size) {
 	return NULL;
 }
 
+// memory_free takes all pages of a memory away, and whatever was mapped over it.
+static void memory_free(essad_memory *m) {
+	if (m->base == NULL) return;
+	if (m->size > 0 &&
+		mmap(m->base, m->size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
+		munmap(m->base, m->mapped);
+		return;
+	}
+	if (!reserve_give(&memories, (char *)m->base, m->mapped)) munmap(m->base, m->mapped);
+}
+
 static wasmtime_error_t *memory_new(void *env, const wasm_memorytype_t *ty, size_t minimum, size_t maximum, size_t reserved,
 	size_t guard, wasmtime_linear_memory_t *ret) {
 	essad_instance *in = current;
@@ -76,7 +124,8 @@ static wasmtime_error_t *memory_new(void *env, const wasm_memorytype_t *ty, size
 	if (minimum > reserved) return wasmtime_error_new("the memory is larger than what is reserved for one");
 	m = &in->memory;
 	m->mapped = reserved + guard;
-	m->base = mmap(NULL, m->mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	m->base = (uint8_t *)reserve_take(&memories, m->mapped);
+	if (m->base == NULL) m->base = mmap(NULL, m->mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (m->base == MAP_FAILED) {
 		m->base = NULL;
 		return wasmtime_error_new("there are no addresses left for a memory");
@@ -98,7 +147,7 @@ static wasmtime_error_t *memory_new(void *env, const wasm_memorytype_t *ty, size
 
 // Giving pages back takes longer than many a call. But what is below STACK_KEPT was given back, and each page of it that is
 // touched costs a fault: a call that has taken less than STACK_QUICK nanoseconds cannot have touched much.
-enum { PAGE = 4096, STACK_KEPT = 64 << 10, STACK_QUICK = 5000 };
+enum { STACK_KEPT = 64 << 10, STACK_QUICK = 5000 };
 
 static int64_t nanoseconds(void) {
 	struct timespec t;
@@ -114,7 +163,8 @@ static uint8_t *stack_get(void *env, size_t *length) {
 
 static void stack_free(void *env) {
 	essad_stack *s = env;
-	munmap(s->base, s->size);
+	if (madvise(s->base + PAGE, s->size - PAGE, MADV_DONTNEED) != 0 || !reserve_give(&stacks, s->base, s->size))
+		munmap(s->base, s->size);
 	s->base = NULL;
 }
 
@@ -125,12 +175,15 @@ static wasmtime_error_t *stack_new(void *env, size_t size, bool zeroed, wasmtime
 	if (in == NULL || in->fiber_stack.base != NULL) return wasmtime_error_new("an instance has one stack");
 	s = &in->fiber_stack;
 	s->size = ((size + PAGE - 1) & ~(size_t)(PAGE - 1)) + PAGE;
+	s->base = reserve_take(&stacks, s->size);
+	if (s->base) goto found;
 	s->base = mmap(NULL, s->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
 	if (s->base == MAP_FAILED || mprotect(s->base, PAGE, PROT_NONE) != 0) {
 		if (s->base != MAP_FAILED) munmap(s->base, s->size);
 		s->base = NULL;
 		return wasmtime_error_new("there is no memory left for a stack");
 	}
+found:
 	ret->env = s;
 	ret->get_stack_memory = stack_get;
 	ret->finalizer = stack_free;
@@ -149,12 +202,12 @@ void essad_trim(essad_instance *in) {
 
 char *essad_engine_new(size_t wasm_stack, size_t host_stack, wasm_engine_t **engine) {
 	wasmtime_memory_creator_t creator = {NULL, memory_new, NULL};
-	wasmtime_stack_creator_t stacks = {NULL, stack_new, NULL};
+	wasmtime_stack_creator_t creates = {NULL, stack_new, NULL};
 	wasm_config_t *c = wasm_config_new();
 	wasmtime_config_max_wasm_stack_set(c, wasm_stack);
 	wasmtime_config_async_stack_size_set(c, wasm_stack + host_stack);
 	wasmtime_config_host_memory_creator_set(c, &creator);
-	wasmtime_config_host_stack_creator_set(c, &stacks);
+	wasmtime_config_host_stack_creator_set(c, &creates);
 	wasmtime_config_memory_init_cow_set(c, false);     // not with memories of our own
 	wasmtime_config_native_unwind_info_set(c, false);  // registering it takes longer than loading a module
 	wasmtime_config_wasm_tail_call_set(c, false);      // admission lets none of these through
@@ -261,7 +314,7 @@ void essad_delete(essad_instance *in) {
 	finish(in);
 	forget(in);
 	wasmtime_store_delete(in->store);
-	if (in->memory.base) munmap(in->memory.base, in->memory.mapped);
+	memory_free(&in->memory);
 	free(in);
 }
 

@@ -177,6 +177,44 @@ func TestThreads(t *testing.T) {
 	}
 }
 
+// TestParked: an instance that waits for its next call takes little: pages it has written, its stack, wasmtime's record.
+func TestParked(t *testing.T) {
+	const guests = 100
+	b := &enginetest.Border{}
+	e, err := newEngine(runtime.Settings{Workers: 2, Parked: guests}, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	id, _ := enginetest.Prepare(t, e, enginetest.Wasm("guest.wasm"))
+	call := func(function string) error {
+		_, err := e.Invoke(context.Background(), &engine.Call{Module: id, Scope: "s", Function: function})
+		return err
+	}
+	if err := call("echo"); err != nil {
+		t.Fatal(err)
+	}
+	before := resident(t)
+	done := make(chan error, guests)
+	for range guests {
+		go func() { done <- call("waiter") }()
+	}
+	time.Sleep(300 * time.Millisecond)
+	if _, err := b.Put("s", "never", []byte("\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00")); err != nil {
+		t.Fatal(err)
+	}
+	for range guests {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	each := (resident(t) - before) / guests
+	t.Logf("%d KiB each", each)
+	if each > 200 && !race {
+		t.Error("that is too much")
+	}
+}
+
 func threads(t *testing.T) int {
 	t.Helper()
 	list, err := os.ReadDir("/proc/self/task")
