@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -283,4 +284,40 @@ func TestEngineOfACluster(t *testing.T) {
 		return r.code == codeNotFound && strings.Contains(r.err, `no executor has an engine named "spare"; there are: wazero`)
 	})
 	d.must("call", "here", "noop")
+}
+
+// A nested call that its engine has no room for runs on another executor, and in the engine which that one has.
+func TestNestedOnAnotherEngine(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, "tcp")
+	const small = "executor {\n  memory = \"16MiB\"\n  limits { memory = \"16MiB\" }\n"
+	first := c.daemons["executor"]
+	text := string(readFile(t, filepath.Join(c.dir, "executor.hcl")))
+	if err := os.WriteFile(filepath.Join(c.dir, "executor.hcl"), []byte(strings.Replace(text, "executor {}", small+"}", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.start()
+	second := c.add("second", strings.NewReplacer(`"executor"`, `"second"`, "executor/data", "second/data", "executor/run", "second/run",
+		"executor {}", small+"  engines = [\"spare\"]\n}\nengine \"spare\" { plugin = \"wazero\" }").Replace(text))
+	second.start()
+	second.cleanUp()
+	c.settle(len(fourRoles) + 1)
+	d := c.daemons["scheduler"]
+	eventually(t, "the scheduler knows both executors", func() bool { return strings.Contains(d.must("status"), "second") })
+	d.must("deploy", "chain", rude)
+	// Each call waits for the next, until nobody has room; the error of the last one is handed up.
+	out := d.must("call", "chain", "chain", "--as", "str", "--timeout", patience.String())
+	wantAll(t, "the end of the chain", out, "no other executor has room")
+	worked := func(d *daemon) bool {
+		for _, n := range d.docs("status")[0].([]any) {
+			n, _ := n.(map[string]any)
+			if e, ok := n["executor"].(map[string]any); ok && n["node"] == d.name() && e["fuel"] != nil {
+				return true
+			}
+		}
+		return false
+	}
+	if !worked(first) || !worked(second) {
+		t.Errorf("of one chain of calls, %v ran on the first executor and %v on the second", worked(first), worked(second))
+	}
 }

@@ -33,11 +33,11 @@ type suspect struct {
 func (p *supervised) judge(in *instance, first LateCall) {
 	grace := max(in.grace, time.Millisecond)
 	suspects := []suspect{{first, time.Now()}}
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	ctx, cancel := context.WithTimeout(p.ending, grace) // who is being stopped is not judged any more
 	err := in.conn.Ping(ctx)
 	cancel()
 	if err != nil {
-		if first.Owed() {
+		if first.Owed() && p.ending.Err() == nil {
 			p.convict(in, suspects)
 		}
 		return
@@ -47,8 +47,8 @@ func (p *supervised) judge(in *instance, first LateCall) {
 		if len(suspects) == 0 {
 			return
 		}
-		if in.conn.Err() != nil {
-			return // it ended by itself
+		if in.conn.Err() != nil || p.ending.Err() != nil {
+			return // it ended by itself, or is to
 		}
 		var guilty []suspect
 		for _, s := range suspects {

@@ -104,6 +104,24 @@ func stopped(pid int) bool {
 	return err == nil && bytes.Contains(b, []byte(") T "))
 }
 
+// Stopping does not wait for what a late call may still do.
+func TestStopWhileJudging(t *testing.T) {
+	var got convicts
+	s := newSupervisor(t, Options{DrainTimeout: 100 * time.Millisecond, StopTimeout: 100 * time.Millisecond})
+	e := echoEngine(t, s, EngineSpec{Killed: got.add, KillAfter: 200 * time.Millisecond})
+	if err := invokeFor(e, "sleep", 20*time.Millisecond); status.Of(err) != status.Deadline {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	_ = e.Close()
+	if d := time.Since(start); d > 1500*time.Millisecond { // the call would go on for 2 s, and has 4 s
+		t.Errorf("closing took %v", d)
+	}
+	if names, _ := got.functions(); len(names) > 0 {
+		t.Errorf("named as culprits: %q", names)
+	}
+}
+
 // A process that ends by itself, however, is nobody's doing, and the next one is there for the next call.
 func TestProcessThatEndsByItself(t *testing.T) {
 	for _, c := range []struct{ how, text string }{
