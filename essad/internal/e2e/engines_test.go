@@ -307,17 +307,21 @@ func TestNestedOnAnotherEngine(t *testing.T) {
 	d.must("deploy", "chain", rude)
 	// Each call waits for the next, until nobody has room; the error of the last one is handed up.
 	out := d.must("call", "chain", "chain", "--as", "str", "--timeout", patience.String())
-	wantAll(t, "the end of the chain", out, "no other executor has room")
+	if !strings.Contains(out, "no other executor has room") && !strings.Contains(out, "no memory left") {
+		t.Errorf("the chain ended for another reason: %s", out)
+	}
+	// The module is prepared on one of them when it is deployed, and on the other only because of the chain.
 	worked := func(d *daemon) bool {
 		for _, n := range d.docs("status")[0].([]any) {
 			n, _ := n.(map[string]any)
-			if e, ok := n["executor"].(map[string]any); ok && n["node"] == d.name() && e["fuel"] != nil {
+			if e, ok := n["executor"].(map[string]any); ok && n["node"] == d.name() && e["modules"] != nil {
 				return true
 			}
 		}
 		return false
 	}
 	if !worked(first) || !worked(second) {
-		t.Errorf("of one chain of calls, %v ran on the first executor and %v on the second", worked(first), worked(second))
+		t.Errorf("of one chain of calls, %v ran on the first executor and %v on the second; it ended with %q, and now:\n%s",
+			worked(first), worked(second), out, d.must("status"))
 	}
 }

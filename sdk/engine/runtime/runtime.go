@@ -123,8 +123,11 @@ func (rt *Runtime) Invoke(ctx context.Context, c *engine.Call) (res *engine.Resu
 	}
 
 	if !rt.slots.try(g.need) {
-		queued := time.Now()
-		if err := rt.slots.acquire(g.context(), c.Deadline, g.need); err != nil {
+		queued, acquire := time.Now(), rt.slots.acquire
+		if c.Depth > 0 {
+			acquire = rt.slots.acquireNested
+		}
+		if err := acquire(g.context(), c.Deadline, g.need); err != nil {
 			g.discard()
 			return nil, g.orCause(err)
 		}

@@ -126,6 +126,27 @@ func (s *slots) acquire(ctx context.Context, deadline time.Time, need int64) err
 	return err
 }
 
+// acquireNested is acquire for a call that is nested in one elsewhere, whose engine has no room for it. It waits for a slot,
+// which nobody holds who waits, and never for memory: what there is may be held by its own ancestors, over there and here.
+func (s *slots) acquireNested(ctx context.Context, deadline time.Time, need int64) error {
+	if !s.budget.reserveNested(need) {
+		return status.Safe(status.Errorf(status.Overloaded, "the engine has no memory left for nested calls from elsewhere"))
+	}
+	if !deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
+	}
+	if s.resume(ctx.Done()) {
+		return nil
+	}
+	s.budget.release(need)
+	if status.Of(ctx.Err()) == status.Deadline {
+		return status.Errorf(status.Deadline, "the deadline passed before the engine had a worker for the call")
+	}
+	return context.Cause(ctx)
+}
+
 // abandon takes a ticket back; it is too late where it was granted.
 func (s *slots) abandon(t *ticket, count *int) bool {
 	s.mu.Lock()

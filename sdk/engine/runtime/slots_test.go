@@ -225,3 +225,40 @@ func TestLend(t *testing.T) {
 	}
 	t.Error("what was lent is not taken back")
 }
+
+// TestNestedFromElsewhere: such a call waits for a slot, and never for memory.
+func TestNestedFromElsewhere(t *testing.T) {
+	s := testSlots(1, 10, 16, nil)
+	if !s.try(8) {
+		t.Fatal("no slot in the beginning")
+	}
+	ctx := context.Background()
+	if err := s.acquireNested(ctx, time.Time{}, 7); status.Code(err) != "overloaded/safe" {
+		t.Errorf("without memory, of which an eighth is for calls from outside: %v (%s)", err, status.Code(err))
+	}
+	// A slot may be lent to it after a while, so these do not wait.
+	if err := s.acquireNested(ctx, time.Now().Add(-time.Second), 4); status.Of(err) != status.Deadline {
+		t.Errorf("without a slot at its deadline: %v", err)
+	}
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := s.acquireNested(gone, time.Time{}, 4); status.Of(err) != status.Cancelled {
+		t.Errorf("cancelled: %v", err)
+	}
+	if s.budget.used != 8 {
+		t.Errorf("%d units of memory are in use, want 8", s.budget.used)
+	}
+	got := make(chan error, 1)
+	go func() { got <- s.acquireNested(ctx, time.Time{}, 6) }()
+	for s.waitingBack() == 0 && len(got) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	s.release()
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+	if s.budget.used != 14 {
+		t.Errorf("%d units of memory are in use, want 14", s.budget.used)
+	}
+	s.release()
+}
