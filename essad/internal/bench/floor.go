@@ -153,6 +153,18 @@ func floorProcess(args []string) error {
 		return serve("unix", args[1], func(p []byte) []byte { return p })
 	case "echo-tcp":
 		return serve("tcp", args[1], func(p []byte) []byte { return p })
+	case "rawlog":
+		log, err := newRawLog(args[2])
+		if err != nil {
+			return err
+		}
+		defer log.close()
+		return serve("unix", args[1], func(p []byte) []byte {
+			if err := log.put(p); err != nil {
+				return []byte(err.Error())
+			}
+			return nil
+		})
 	case "zenoh-echo":
 		return zenohEcho(args[1], args[2])
 	case "zenoh-hub":

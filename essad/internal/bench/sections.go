@@ -7,7 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/essa-project/essad/sdk/bincode"
@@ -341,7 +341,10 @@ func noise(n int) []byte {
 	return b
 }
 
-// durable: synced puts from 64 writers in this one process, beside a log with nothing but group commit.
+// durable: synced puts from 64 writers in this one process, beside two floors: a log with nothing but group commit in this
+// process, which is what the target is about, and the same log in a process of its own behind a bare framed socket, which
+// is the least that a store costs that is not a part of its user. The second is there to be compared with, and judges
+// nothing.
 func (b *bench) durable(ctx context.Context) error {
 	d, err := b.daemon(ctx, "")
 	if err != nil {
@@ -353,32 +356,61 @@ func (b *bench) durable(ctx context.Context) error {
 		return err
 	}
 	defer log.close()
-	value := noise(1024)
-	floor := func(int) error { return log.put(value) }
-	var mu sync.Mutex
-	next := 0
-	fresh := func(int) error {
-		mu.Lock()
-		next++
-		k := key(next)
-		mu.Unlock()
-		_, err := d.kvs.Set(ctx, client.UserSpace, "", k, value, client.PutOptions{Durability: client.SyncDurability})
-		return err
-	}
-	p, f, err := alternate(ctx, 64, 6*b.duration, fresh, floor)
+	remote, err := b.startRemoteLog()
 	if err != nil {
 		return err
 	}
-	b.add("durable: put of 1 KiB, 64 writers, new keys; floor: raw group-commit log", p.perSecond, "1/s", "higher", f.perSecond, 0.7)
-	existing := func(int) error {
-		_, err := d.kvs.Set(ctx, client.UserSpace, "", key(1+rand.IntN(1000)), value, client.PutOptions{Durability: client.SyncDurability})
+	defer remote.close()
+	value := noise(1024)
+	floors := []func(int) error{
+		func(int) error { return log.put(value) },
+		func(int) error {
+			if answer := remote.mux.call(value); len(answer) > 0 {
+				return fmt.Errorf("the log behind a socket: %s", answer)
+			}
+			return nil
+		},
+	}
+	put := func(key []byte) error {
+		_, err := d.kvs.Set(ctx, client.UserSpace, "", key, value, client.PutOptions{Durability: client.SyncDurability})
 		return err
 	}
-	if p, f, err = alternate(ctx, 64, 6*b.duration, existing, floor); err != nil {
-		return err
+	var next atomic.Int64
+	for _, keys := range []struct {
+		name string
+		put  func(int) error
+	}{
+		{"new keys", func(int) error { return put(key(int(next.Add(1)))) }},
+		{"existing keys", func(int) error { return put(key(1 + rand.IntN(1000))) }},
+	} {
+		s, err := turns(ctx, 64, 6*b.duration, append([]func(int) error{keys.put}, floors...)...)
+		if err != nil {
+			return err
+		}
+		title := "durable: put of 1 KiB, 64 writers, " + keys.name
+		b.add(title+"; floor: raw group-commit log", s[0].perSecond, "1/s", "higher", s[1].perSecond, 0.7)
+		b.add(title+"; floor: the same log behind a bare socket", s[0].perSecond, "1/s", "higher", s[2].perSecond, 0)
 	}
-	b.add("durable: put of 1 KiB, 64 writers, existing keys; floor: raw group-commit log", p.perSecond, "1/s", "higher", f.perSecond, 0.7)
 	return nil
+}
+
+// startRemoteLog starts a raw log in a process of its own.
+func (b *bench) startRemoteLog() (*floorChain, error) {
+	dir := filepath.Join(b.dir, "remote-log")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	sock := filepath.Join(os.TempDir(), fmt.Sprintf("essad-bench-%d-log", os.Getpid()))
+	c := &floorChain{}
+	err := c.start("floor", "rawlog", sock, dir)
+	if err == nil {
+		c.mux, err = dialMux("unix", sock)
+	}
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
 }
 
 // restart: from kill -9 with many keys to the first answered read.
