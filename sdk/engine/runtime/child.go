@@ -169,9 +169,9 @@ func killed(err error) bool {
 }
 
 // outOfMemory tells whether a process ended for want of memory: it says so, or crashed close to its bound. Go's runtime does
-// not expect to be refused memory everywhere, and Rust's ends by a signal.
+// not expect to be refused memory everywhere, and the ones of Rust and C++ end by a signal.
 func outOfMemory(cmd *exec.Cmd, messages string, most int64) bool {
-	for _, said := range []string{"out of memory", "cannot allocate memory", "memory allocation of"} {
+	for _, said := range []string{"out of memory", "cannot allocate memory", "memory allocation of", "std::bad_alloc"} {
 		if strings.Contains(messages, said) {
 			return true
 		}

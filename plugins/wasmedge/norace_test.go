@@ -1,0 +1,5 @@
+//go:build wasmedge && !race
+
+package main
+
+const race = false
