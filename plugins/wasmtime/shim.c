@@ -27,7 +27,8 @@ static char *text_of(wasmtime_error_t *e) { return e ? text(e) : NULL; }
 // Reservations of addresses outlive what they were made for: making and removing them takes longer than all else that an
 // instance needs. Those that wait here have no memory, only addresses.
 
-enum { PAGE = 4096, RESERVED = 64 };
+// GUARD is what is never touched at the end of a stack, and a multiple of every size that a page can have.
+enum { GUARD = 64 << 10, RESERVED = 64 };
 
 typedef struct reserve {
 	pthread_mutex_t lock;
@@ -157,13 +158,13 @@ static int64_t nanoseconds(void) {
 
 static uint8_t *stack_get(void *env, size_t *length) {
 	essad_stack *s = env;
-	*length = s->size - PAGE;
+	*length = s->size - GUARD;
 	return (uint8_t *)s->base + s->size; // the top
 }
 
 static void stack_free(void *env) {
 	essad_stack *s = env;
-	if (madvise(s->base + PAGE, s->size - PAGE, MADV_DONTNEED) != 0 || !reserve_give(&stacks, s->base, s->size))
+	if (madvise(s->base + GUARD, s->size - GUARD, MADV_DONTNEED) != 0 || !reserve_give(&stacks, s->base, s->size))
 		munmap(s->base, s->size);
 	s->base = NULL;
 }
@@ -174,11 +175,11 @@ static wasmtime_error_t *stack_new(void *env, size_t size, bool zeroed, wasmtime
 	(void)env, (void)zeroed;
 	if (in == NULL || in->fiber_stack.base != NULL) return wasmtime_error_new("an instance has one stack");
 	s = &in->fiber_stack;
-	s->size = ((size + PAGE - 1) & ~(size_t)(PAGE - 1)) + PAGE;
+	s->size = ((size + GUARD - 1) & ~(size_t)(GUARD - 1)) + GUARD;
 	s->base = reserve_take(&stacks, s->size);
 	if (s->base) goto found;
 	s->base = mmap(NULL, s->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
-	if (s->base == MAP_FAILED || mprotect(s->base, PAGE, PROT_NONE) != 0) {
+	if (s->base == MAP_FAILED || mprotect(s->base, GUARD, PROT_NONE) != 0) {
 		if (s->base != MAP_FAILED) munmap(s->base, s->size);
 		s->base = NULL;
 		return wasmtime_error_new("there is no memory left for a stack");
@@ -195,7 +196,7 @@ void essad_trim(essad_instance *in) {
 	int64_t took = in->began ? nanoseconds() - in->began : 0;
 	in->began = 0;
 	if (s->base == NULL || took < STACK_QUICK) return;
-	madvise(s->base + PAGE, s->size - PAGE - STACK_KEPT, MADV_DONTNEED);
+	madvise(s->base + GUARD, s->size - GUARD - STACK_KEPT, MADV_DONTNEED);
 }
 
 // Engine.

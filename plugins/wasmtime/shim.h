@@ -28,7 +28,7 @@ typedef struct essad_memory {
 } essad_memory;
 
 typedef struct essad_stack {
-	char *base; // of the mapping; its first page is never touched
+	char *base; // of the mapping, which begins with what is never touched
 	size_t size;
 } essad_stack;
 
