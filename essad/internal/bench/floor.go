@@ -2,9 +2,7 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,12 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
 )
 
 // The floor of a call is a chain of bare processes with nothing in them but sockets and the engine: client -> forwarder ->
@@ -239,101 +233,4 @@ func (c *floorChain) close() {
 		_ = c.pipes[i].Close()
 		_ = p.Wait()
 	}
-}
-
-// bareEngine is wazero with a clean instance for each call and nothing else: no limits, no admission, no state.
-type bareEngine struct {
-	rt   wazero.Runtime
-	mod  wazero.CompiledModule
-	conf wazero.ModuleConfig
-	init bool
-}
-
-type bareCall struct{ args, result []byte }
-
-type bareKey struct{}
-
-func newBareEngine(path string) (*bareEngine, error) {
-	ctx := context.Background()
-	wasm, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	e := &bareEngine{rt: wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler())}
-	if e.mod, err = e.rt.CompileModule(ctx, wasm); err != nil {
-		return nil, err
-	}
-	if err := e.imports(ctx); err != nil {
-		return nil, err
-	}
-	_, e.init = e.mod.ExportedFunctions()["_initialize"]
-	e.conf = wazero.NewModuleConfig().WithName("").WithStartFunctions().WithSysWalltime().WithSysNanotime()
-	return e, nil
-}
-
-// imports gives the module what it imports: the arguments and the result for real, of the rest functions that answer 0.
-func (e *bareEngine) imports(ctx context.Context) error {
-	builders := map[string]wazero.HostModuleBuilder{}
-	for _, f := range e.mod.ImportedFunctions() {
-		mod, name, _ := f.Import()
-		b := builders[mod]
-		if b == nil {
-			b = e.rt.NewHostModuleBuilder(mod)
-			builders[mod] = b
-		}
-		var fn api.GoModuleFunc = func(_ context.Context, _ api.Module, stack []uint64) {
-			if len(stack) > 0 {
-				stack[0] = 0
-			}
-		}
-		switch name {
-		case "essa_get_args":
-			fn = func(ctx context.Context, m api.Module, stack []uint64) {
-				m.Memory().Write(uint32(stack[0]), ctx.Value(bareKey{}).(*bareCall).args)
-				stack[0] = 0
-			}
-		case "essa_set_result":
-			fn = func(ctx context.Context, m api.Module, stack []uint64) {
-				p, _ := m.Memory().Read(uint32(stack[0]), uint32(stack[1]))
-				ctx.Value(bareKey{}).(*bareCall).result = append([]byte(nil), p...)
-				stack[0] = 0
-			}
-		}
-		if out := len(f.ParamTypes()) - 1; strings.HasSuffix(name, "_len") && strings.HasPrefix(name, "essa_get_") || strings.HasSuffix(name, "_data") {
-			fn = func(_ context.Context, m api.Module, stack []uint64) {
-				m.Memory().WriteUint32Le(uint32(stack[out]), 64)
-				stack[0] = 0
-			}
-		}
-		b.NewFunctionBuilder().WithGoModuleFunction(fn, f.ParamTypes(), f.ResultTypes()).Export(name)
-	}
-	for _, b := range builders {
-		if _, err := b.Instantiate(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (e *bareEngine) call(export string, args []byte) []byte {
-	c := &bareCall{args: args}
-	ctx := context.WithValue(context.Background(), bareKey{}, c)
-	m, err := e.rt.InstantiateModule(ctx, e.mod, e.conf)
-	if err != nil {
-		return []byte(err.Error())
-	}
-	defer m.Close(ctx)
-	if e.init {
-		if _, err := m.ExportedFunction("_initialize").Call(ctx); err != nil {
-			return []byte(err.Error())
-		}
-	}
-	f := m.ExportedFunction(export)
-	if f == nil {
-		return []byte(errors.New("no export " + export).Error())
-	}
-	if _, err := f.Call(ctx, uint64(len(args))); err != nil {
-		return []byte(err.Error())
-	}
-	return c.result
 }

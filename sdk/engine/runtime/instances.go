@@ -304,6 +304,9 @@ func (g *Guest) verify(r *resident, s *snap) bool {
 	return same
 }
 
+// scanBytes is up to which size the kernel is sooner asked for the written pages of a memory than, twice, for page faults.
+const scanBytes = 512 << 10
+
 // pin holds the goroutine to its thread while the guest runs, so that the thread's page faults are the guest's.
 func (g *Guest) pin() {
 	goruntime.LockOSThread()

@@ -178,7 +178,7 @@ func (g *Guest) refresh() error {
 	if r == nil || r.snap == nil {
 		return nil
 	}
-	if r.mapping != nil {
+	if r.snap.size > scanBytes {
 		g.pin()
 	}
 	g.shift = r.snap.shift
