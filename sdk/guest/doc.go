@@ -19,7 +19,15 @@
 //	GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -ldflags="-s -w" -o square.wasm .
 //
 // State is shared through the key-value store: Put merges a value of sdk/lattice into a key, TryGet and Get read it.
-// Memory is not shared: each call gets a clean instance, and what it leaves in variables is gone.
+// Memory is not shared: each call gets a clean instance, and what it leaves in variables is gone. Package variables and
+// init functions are initialised once, and each call begins with what they left: compile regular expressions and templates
+// there. They cannot read state or call functions, or else they run for every call, which takes milliseconds. What
+// must differ between calls must not be made there: a generator seeded with the time draws the same numbers in all of
+// them. The top-level functions of math/rand, crypto/rand and the clock do not; for the rest there is an export that is called
+// before each call:
+//
+//	//go:wasmexport __essa_restored
+//	func restored() { rng = rand.New(rand.NewSource(time.Now().UnixNano())) }
 //
 // Compiled for the host, the same code runs in one process, so that functions have ordinary unit tests: a stub runs its
 // function in a goroutine and the store is in memory, with the same merges; ResetHost empties it. Two things are

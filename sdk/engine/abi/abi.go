@@ -16,6 +16,15 @@
 //	essa_get_value_data(key, key_len, buf, cap, len_out)    old ones, kinds that upstream does not know do not exist
 //	essa_get_error(handle, buf, cap, len_out)           why a call failed, once a wait has told that it did
 //
+// What a guest may export beside its functions: _initialize, which is called first, and __essa_restored, of type () -> ().
+// Initialisation runs once and its outcome is the beginning of every call: instances are made of a snapshot of memory and
+// globals and set back to it. So what initialisation computes is there for all calls, and what it writes to standard output
+// is written once. __essa_restored is called before the function in each such call, for a guest to renew what must not
+// be the same in all of them: seeds, ids, times. Go's own random numbers (math/rand, maps) need none: they are seeded anew by the
+// host; crypto/rand and clocks ask the host anyway. A module whose initialisation looks at state, calls functions or reads
+// arguments gets a new instance for every call, as do modules that write tables, drop segments or do not export their
+// memory; preparing a module tells.
+//
 // It may import the standard library and sdk/status; package runtime and engines import it.
 package abi
 

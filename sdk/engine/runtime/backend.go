@@ -113,7 +113,7 @@ func bindABI(f abi.Func) func(*Guest, []uint64) error {
 		if err := g.countImport(); err != nil {
 			return err
 		}
-		if g.initial != nil && !(own && g.initial.warmUp) {
+		if g.initial != nil && (!own || !g.initial.warmUp) {
 			g.touched = "calls " + name
 		}
 		return g.note(call(&g.abi, g.memory(), stack))

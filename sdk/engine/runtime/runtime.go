@@ -6,6 +6,16 @@
 // input, for time) holds none. How many are alive is bounded by a budget of memory. Nested calls run newest first, by
 // whoever waits for them where nobody has begun them, so a tree of calls needs instances by its depth and not by its size.
 //
+// Where does a clean instance come from? The first call of a module initialises one, and leaves a snapshot of its memory and
+// globals: on disk, where nothing but the module decides it, so that the next process finds it. Instances are made by laying
+// that over their memory, and are set back to it after each call that returned; then they wait for the next call, within
+// bounds of number and memory, and give way to calls that need theirs. What is not restored by that decides what is not kept:
+// a call that traps, exits, is ended or grows its memory is its instance's last, and modules with other state of their
+// own (tables that code writes, segments that it drops) get new instances, as do those whose initialisation looks at the
+// world. Data segments are taken out of modules at admission, for the host lays out memories anyway. So one compiled module
+// serves all instances, on every engine: a second module, with the snapshot as its data, would have to be compiled for each
+// environment, and made anew with every version of the engine.
+//
 // When does an invocation end? When its guest has ended and all calls it started have: a call that was started and not
 // waited for runs to its end, as it does upstream, and nothing of an invocation is left behind. Where the guest failed or
 // was ended, the calls it started are ended as well.
