@@ -21,47 +21,59 @@ const latePatience = 20
 // suspect is a late call that is being looked at.
 type suspect struct {
 	LateCall
-	since time.Time
+	had fairTime // since it was reported
 }
 
 // judge decides about a process that has not ended a call in time: one that gives no sign of life within the grace is
-// killed at once, one that does is given some more time.
+// killed at once, one that does is given some more time. Time that it waits for a processor is not counted.
 //
 // It also decides whose doing it is, for that has consequences. Where the process answers, each call that used up its time
 // has shown that it cannot be ended. Where it does not, all of its calls stand still, and any may be late because of any
 // other: only the one that was late first is named, and LateCall.Silent says what else is known of it.
 func (p *supervised) judge(in *instance, first LateCall) {
 	grace := max(in.grace, time.Millisecond)
-	suspects := []suspect{{first, time.Now()}}
-	ctx, cancel := context.WithTimeout(p.ending, grace) // who is being stopped is not judged any more
-	err := in.conn.Ping(ctx)
-	cancel()
-	if err != nil {
-		if first.Owed() && p.ending.Err() == nil {
-			p.convict(in, suspects)
+	suspects := []suspect{{first, startFairTime(in.process.pid())}}
+	ctx, cancel := context.WithCancel(p.ending) // who is being stopped is not judged any more
+	defer cancel()
+	alive := make(chan struct{})
+	in.pings.Go(func() {
+		if in.conn.Ping(ctx) == nil {
+			close(alive)
 		}
-		return
-	}
-	for patience := latePatience * grace; ; time.Sleep(time.Millisecond) {
+	})
+	for answered := false; ; time.Sleep(time.Millisecond) {
 		suspects = in.owed(suspects)
-		if len(suspects) == 0 {
-			return
+		if len(suspects) == 0 || in.conn.Err() != nil || p.ending.Err() != nil {
+			return // all have ended, or the process has, or is to
 		}
-		if in.conn.Err() != nil || p.ending.Err() != nil {
-			return // it ended by itself, or is to
+		select {
+		case <-alive:
+			answered = true
+		default:
 		}
 		var guilty []suspect
-		for _, s := range suspects {
-			if time.Since(s.since) >= patience {
-				s.Silent = false // it has answered the ping
-				guilty = append(guilty, s)
-			}
+		switch {
+		case answered:
+			guilty = tooLate(suspects, latePatience*grace)
+		case suspects[0].had.passed(grace):
+			guilty = suspects[:1]
 		}
 		if len(guilty) > 0 {
 			p.convict(in, guilty)
 			return
 		}
 	}
+}
+
+// tooLate returns the calls that a process which answers has had time enough to end.
+func tooLate(suspects []suspect, patience time.Duration) (out []suspect) {
+	for _, s := range suspects {
+		if s.had.passed(patience) {
+			s.Silent = false // it has answered the ping
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // owed returns the late calls that have not ended, those reported meanwhile included.
@@ -75,7 +87,7 @@ func (in *instance) owed(had []suspect) []suspect {
 	for len(out) < maxLate {
 		select {
 		case l := <-in.late:
-			out = append(out, suspect{l, time.Now()})
+			out = append(out, suspect{l, startFairTime(in.process.pid())})
 		default:
 			return out
 		}

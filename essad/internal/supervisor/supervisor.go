@@ -10,6 +10,10 @@
 // its connection, and the kernel kills it when the thread that started it is gone, which is why all are started by one
 // goroutine that keeps its thread until the last of them has ended.
 //
+// A call that its engine does not end in time after its deadline is the end of the engine's process, for a guest that holds
+// it cannot be reached otherwise. Which call it was is told (EngineSpec.Killed), and time that the process had no processor
+// is not held against it.
+//
 // Only package agent imports it. It may import sdk/{plugin,engine,storage,status}, go-plugin and hclog.
 package supervisor
 
