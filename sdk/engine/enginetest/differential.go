@@ -188,7 +188,7 @@ func (g *calls) step() {
 		g.s.call(pick(g, "args_sizes_get", "environ_sizes_get"), g.place(), g.place())
 	case 14:
 		if g.IntN(2) == 0 {
-			g.s.call("random_get", g.hidden, int(g.IntN(256)))
+			g.s.call("random_get", g.hidden, g.IntN(256))
 		} else {
 			g.s.call("clock_time_get", g.IntN(6), uint64(0), g.hidden)
 		}
