@@ -4,7 +4,10 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
+	"regexp"
 	"strconv"
 
 	"github.com/essa-project/essad/sdk/guest"
@@ -74,6 +77,34 @@ func concurrentKVSTest(key guest.Key, start, end uint64) error {
 	}
 	mid := start + (end-start)/2
 	return guest.WaitAll(concurrentKVSTestRemote(key, start, mid), concurrentKVSTestRemote(key, mid, end))
+}
+
+type order struct {
+	ID    uint64            `json:"id"`
+	Lines []string          `json:"lines"`
+	Notes map[string]string `json:"notes"`
+}
+
+var article = regexp.MustCompile(`^([a-z]+)-([0-9]{2,})$`)
+
+// document does what functions do: it writes and reads JSON, and takes text apart with a regular expression.
+//
+//essa:function
+func document() (sum uint64) {
+	o := order{ID: 7, Notes: map[string]string{"colour": "green", "size": "large"}}
+	for i := range 8 {
+		o.Lines = append(o.Lines, fmt.Sprintf("article-%02d", i))
+	}
+	text, err := json.Marshal(o)
+	must(err)
+	var back order
+	must(json.Unmarshal(text, &back))
+	for _, line := range back.Lines {
+		if m := article.FindStringSubmatch(line); m != nil {
+			sum += uint64(len(m[2])) + back.ID
+		}
+	}
+	return sum
 }
 
 // readCached reads key n times and returns the bytes it read, as stored.

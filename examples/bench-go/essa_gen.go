@@ -138,6 +138,23 @@ func essaServeConcurrentKVSTest(in []byte) []byte {
 	return guest.AppendOK(nil)
 }
 
+// documentRemote starts document in an instance of its own and returns what it will return.
+func documentRemote() *guest.Future[uint64] {
+	return guest.Start("__essa_wrapper__document", nil, essaResultDocument)
+}
+
+func essaResultDocument(d *bincode.Decoder) (v uint64, err error) {
+	v = d.Uint64()
+	return v, nil
+}
+
+func essaServeDocument(_ []byte) []byte {
+	r0 := document()
+	b := make([]byte, 0, 8)
+	b = bincode.AppendUint64(b, r0)
+	return b
+}
+
 // readCachedRemote starts readCached in an instance of its own and returns what it will return.
 func readCachedRemote(key guest.Key, n uint64) *guest.Future[uint64] {
 	b := make([]byte, 0, 16+len(key))
@@ -195,6 +212,7 @@ func init() {
 	guest.Register("__essa_wrapper__nested_many", essaServeNestedMany)
 	guest.Register("__essa_wrapper__split", essaServeSplit)
 	guest.Register("__essa_wrapper__concurrent_kvs_test", essaServeConcurrentKVSTest)
+	guest.Register("__essa_wrapper__document", essaServeDocument)
 	guest.Register("__essa_wrapper__read_cached", essaServeReadCached)
 	guest.Register("__essa_wrapper__write_lww", essaServeWriteLWW)
 }

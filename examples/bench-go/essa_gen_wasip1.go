@@ -24,6 +24,9 @@ func essaExportSplit(argsLen int32) { guest.Serve(argsLen, essaServeSplit) }
 //go:wasmexport __essa_wrapper__concurrent_kvs_test
 func essaExportConcurrentKVSTest(argsLen int32) { guest.Serve(argsLen, essaServeConcurrentKVSTest) }
 
+//go:wasmexport __essa_wrapper__document
+func essaExportDocument(argsLen int32) { guest.Serve(argsLen, essaServeDocument) }
+
 //go:wasmexport __essa_wrapper__read_cached
 func essaExportReadCached(argsLen int32) { guest.Serve(argsLen, essaServeReadCached) }
 

@@ -62,6 +62,9 @@ func main() {
 	if len(os.Args) == 2 && os.Args[1] == compileCommand {
 		os.Exit(runtime.CompileModule(newCompiler))
 	}
+	if len(os.Args) > 1 && os.Args[1] == runtime.MeasureCommand {
+		os.Exit(runtime.MeasureModule(os.Args[2:], newEngine, []string{"/proc/self/exe", compileCommand}))
+	}
 	about := plugin.About{Name: "wasmedge", Version: wasmedge.GetVersion(), Settings: []plugin.Setting{
 		{Name: "cache_dir", Type: "string", Doc: "Folder for admitted modules; the daemon names one."},
 	}}

@@ -23,6 +23,9 @@ func main() {
 	if len(os.Args) == 2 && os.Args[1] == compileCommand {
 		os.Exit(runtime.CompileModule(newCompiler))
 	}
+	if len(os.Args) > 1 && os.Args[1] == runtime.MeasureCommand {
+		os.Exit(runtime.MeasureModule(os.Args[2:], newEngine, []string{"/proc/self/exe", compileCommand}))
+	}
 	about := plugin.About{Name: "wazero", Version: wazeroVersion(), Settings: []plugin.Setting{
 		{Name: "cache_dir", Type: "string", Doc: "Folder for modules and native code; the daemon names one."},
 	}}

@@ -82,6 +82,7 @@ var sections = []section{
 	{"call", (*bench).calls},
 	{"cold", (*bench).cold},
 	{"guest", (*bench).inGuest},
+	{"engines", (*bench).engines},
 	{"recursion", (*bench).recursion},
 	{"kvs", (*bench).kvs},
 	{"durable", (*bench).durable},

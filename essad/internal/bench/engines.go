@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// measured is what an engine plugin tells of a module; see runtime.Measurement.
+type measured struct {
+	Compile    float64 `json:"compile_ms"`
+	Load       float64 `json:"load_ms"`
+	First      float64 `json:"first_us"`
+	Isolated   float64 `json:"isolated_us"`
+	Reused     float64 `json:"reused_us"`
+	Fresh      float64 `json:"fresh_us"`
+	Bare       float64 `json:"bare_us"`
+	Deployment int64   `json:"deployment_bytes"`
+	Running    int64   `json:"running_bytes"`
+	Parked     int64   `json:"parked_bytes"`
+	WhyFresh   string  `json:"why_fresh"`
+}
+
+// language is a guest of the engines section. Those that cannot be built everywhere are named by the environment.
+type language struct{ name, file string }
+
+func (b *bench) languages() []language {
+	list := []language{{"C", b.guests()["C"]}, {"Go", b.guests()["Go"]}}
+	for _, l := range []struct{ name, variable, file string }{
+		{"Rust", "ESSAD_GUESTS_RUST", "bench-rust.wasm"}, {"TypeScript", "ESSAD_GUESTS_TS", "bench-ts.wasm"},
+	} {
+		if dir := os.Getenv(l.variable); dir != "" {
+			list = append(list, language{l.name, filepath.Join(dir, l.file)})
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "   %s: left out, %s does not say where its guests are\n", l.name, l.variable)
+	}
+	return list
+}
+
+// engines: what each engine takes for guests of each language. The engine's own program measures, with no process border.
+func (b *bench) engines(ctx context.Context) error {
+	for _, engine := range []string{"wazero", "wasmtime", "wasmedge"} {
+		program := filepath.Join(b.bin, "lib", "essad", "plugins", "essad-plugin-"+engine)
+		if _, err := os.Stat(program); err != nil {
+			fmt.Fprintf(os.Stderr, "   %s: left out, it was not built\n", engine)
+			continue
+		}
+		for _, l := range b.languages() {
+			if err := b.engineOf(ctx, program, engine, l); err != nil {
+				return fmt.Errorf("%s, %s guest: %w", engine, l.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// Targets of calls that do nothing, in microseconds.
+var isolatedTarget = map[string]float64{"wazero": 2.5, "wasmtime": 5}
+
+const (
+	firstTarget  = 1.3        // of loading from disk, on wazero
+	coldTarget   = 1000       // microseconds, on wasmtime
+	parkedTarget = 200        // KiB
+	liveTarget   = 1.1        // of a live instance's call, where a function does something
+	gib          = 1 << 30    // for how many instances there are in one
+	kib          = 1024.0     // for what one takes
+	work         = "document" // the function that does something: JSON and a regular expression
+)
+
+func (b *bench) engineOf(ctx context.Context, program, engine string, l language) error {
+	m, err := b.measureModule(ctx, program, l.file, "noop")
+	if err != nil {
+		return err
+	}
+	title := fmt.Sprintf("engine: %s, %s guest, ", engine, l.name)
+	b.add(title+"compile", m.Compile, "ms", "lower", 0, 0)
+	b.add(title+"load from the disk cache", m.Load, "ms", "lower", 0, 0)
+	cold := m.Load*1e3 + m.First
+	switch {
+	case l.name == "Go" && engine == "wazero":
+		b.add(title+"cold start: load and first call; floor: load", cold, "us", "lower", m.Load*1e3, firstTarget)
+	case l.name == "Go" && engine == "wasmtime":
+		b.add(title+"cold start: load and first call", cold, "us", "lower", 0, coldTarget)
+	default:
+		b.add(title+"cold start: load and first call", cold, "us", "lower", 0, 0)
+	}
+	b.add(title+"warm call, set back"+why(m), m.Isolated, "us", "lower", 0, isolatedTarget[engine])
+	b.add(title+"warm call, instance reused", m.Reused, "us", "lower", 0, 0)
+	b.add(title+"warm call, fresh instance", m.Fresh, "us", "lower", 0, 0)
+	b.add(title+"the engine's own call of a live instance", m.Bare, "us", "lower", 0, 0)
+	b.add(title+"memory of an idle deployment", float64(m.Deployment)/kib, "KiB", "lower", 0, 0)
+	b.add(title+"memory of a running instance", float64(m.Running)/kib, "KiB", "lower", 0, 0)
+	b.add(title+"memory of a parked instance", float64(m.Parked)/kib, "KiB", "lower", 0, parkedTarget)
+	b.add(title+"parked instances in a GiB", gib/float64(max(m.Parked, 1)), "", "higher", 0, 0)
+	if l.name != "Go" {
+		return nil
+	}
+	if m, err = b.measureModule(ctx, program, l.file, work, "-warm-up", wrapper+work); err != nil {
+		return err
+	}
+	b.add(title+"JSON and a regular expression, set back; floor: live instance", m.Isolated, "us", "lower", m.Bare, liveTarget)
+	return nil
+}
+
+// why tells that instances are not set back, where that is so.
+func why(m *measured) string {
+	if m.WhyFresh == "" {
+		return ""
+	}
+	return " (a fresh one: " + m.WhyFresh + ")"
+}
+
+func (b *bench) measureModule(ctx context.Context, program, file, function string, flags ...string) (*measured, error) {
+	args := append([]string{"measure-module", "-for", b.duration.String()}, flags...)
+	args = append(args, file, wrapper+function)
+	cmd := exec.CommandContext(ctx, program, args...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	m := &measured{}
+	if err := json.Unmarshal(out, m); err != nil {
+		return nil, fmt.Errorf("what it measured: %w", err)
+	}
+	return m, nil
+}

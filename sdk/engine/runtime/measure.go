@@ -1,0 +1,308 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/essa-project/essad/sdk/engine"
+	"github.com/essa-project/essad/sdk/status"
+)
+
+// Measurement is what an engine takes for a function, as MeasureModule finds it out in a process of its own: no border, no
+// daemon, nobody else. Times are medians, of the whole way of an invocation through the engine.
+type Measurement struct {
+	Engine   string `json:"engine"`
+	Version  string `json:"version"`
+	Function string `json:"function"`
+
+	Compile  float64 `json:"compile_ms"`  // of a module that is not in the cache on disk
+	Load     float64 `json:"load_ms"`     // of one that is
+	First    float64 `json:"first_us"`    // the first call after loading
+	Isolated float64 `json:"isolated_us"` // a call whose instance is set back after it
+	Reused   float64 `json:"reused_us"`   // a call in an instance that is not
+	Fresh    float64 `json:"fresh_us"`    // a call in an instance made for it
+	Bare     float64 `json:"bare_us"`     // the engine's own call of the export in a live instance
+
+	Deployment int64  `json:"deployment_bytes"` // memory of the process for the module, loaded and called once
+	Running    int64  `json:"running_bytes"`    // for one more instance in the middle of a call
+	Parked     int64  `json:"parked_bytes"`     // for one more instance that waits for a call
+	WhyFresh   string `json:"why_fresh,omitempty"`
+}
+
+// MeasureCommand is the argument with which an engine plugin measures a module instead of serving.
+const MeasureCommand = "measure-module"
+
+// MeasureModule is the main function of an engine plugin that was started with MeasureCommand and the arguments that follow
+// it. It writes a Measurement as JSON to standard output, and returns the process's exit code.
+func MeasureModule(args []string, newEngine func(Settings, engine.Border) (engine.Engine, error), compiler []string) int {
+	f := flag.NewFlagSet(MeasureCommand, flag.ContinueOnError)
+	long := f.Duration("for", 200*time.Millisecond, "how long each kind of call is measured")
+	warmUp := f.String("warm-up", "", "export to call before the snapshot is taken")
+	f.Usage = func() {
+		fmt.Fprintf(f.Output(), "usage: %s %s [flags] FILE.wasm FUNCTION [ARGUMENTS-IN-HEX]\n", os.Args[0], MeasureCommand)
+		f.PrintDefaults()
+	}
+	if err := f.Parse(args); err != nil {
+		return 2
+	}
+	if f.NArg() < 2 || f.NArg() > 3 {
+		f.Usage()
+		return 2
+	}
+	m := &measuring{newEngine: newEngine, compiler: compiler, long: *long}
+	m.call = engine.Call{Function: f.Arg(1), WarmUp: *warmUp}
+	out, err := m.run(f.Arg(0), f.Arg(2))
+	if err == nil {
+		err = json.NewEncoder(os.Stdout).Encode(out)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, MeasureCommand+":", err)
+		return 1
+	}
+	return 0
+}
+
+type measuring struct {
+	newEngine func(Settings, engine.Border) (engine.Engine, error)
+	compiler  []string
+	long      time.Duration
+
+	dir    string
+	wasm   []byte
+	module engine.Module
+	call   engine.Call
+	out    Measurement
+}
+
+func (m *measuring) run(file, args string) (_ *Measurement, err error) {
+	if m.wasm, err = os.ReadFile(file); err != nil {
+		return nil, err
+	}
+	if m.call.Args, err = hex.DecodeString(args); err != nil {
+		return nil, fmt.Errorf("arguments: %w", err)
+	}
+	sum := sha256.Sum256(m.wasm)
+	m.module = engine.Module{SHA256: hex.EncodeToString(sum[:]), Size: int64(len(m.wasm))}
+	m.call.Module = m.module.SHA256
+	if m.dir, err = os.MkdirTemp("", "essad-measure-"); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(m.dir)
+	for _, part := range []func(*Runtime) error{m.compiled, m.loaded} {
+		if err := m.with(part); err != nil {
+			return nil, err
+		}
+	}
+	return &m.out, nil
+}
+
+// with runs a part in an engine that begins with what the one before left on disk.
+func (m *measuring) with(part func(*Runtime) error) (err error) {
+	e, err := m.newEngine(Settings{CacheDir: m.dir, Compiler: m.compiler}, nowhere{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	rt, ok := e.(*Runtime)
+	if !ok {
+		return errors.New("the engine is not made by this package")
+	}
+	return part(rt)
+}
+
+func (m *measuring) prepare(rt *Runtime) (time.Duration, error) {
+	begun := time.Now()
+	info, err := rt.Prepare(context.Background(), m.module, func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(m.wasm)), nil
+	})
+	m.out.WhyFresh = info.Fresh
+	return time.Since(begun), err
+}
+
+func (m *measuring) invoke(rt *Runtime, how engine.Isolation) (time.Duration, error) {
+	c := m.call
+	c.Isolation = how
+	begun := time.Now()
+	_, err := rt.Invoke(context.Background(), &c)
+	return time.Since(begun), err
+}
+
+func (m *measuring) compiled(rt *Runtime) error {
+	took, err := m.prepare(rt)
+	if err != nil {
+		return err
+	}
+	m.out.Engine, m.out.Version, m.out.Function = rt.info.Name, rt.info.Version, m.call.Function
+	m.out.Compile = took.Seconds() * 1e3
+	_, err = m.invoke(rt, engine.Restored) // leaves the snapshot on disk
+	return err
+}
+
+func (m *measuring) loaded(rt *Runtime) error {
+	before := residentBytes()
+	took, err := m.prepare(rt)
+	if err != nil {
+		return err
+	}
+	m.out.Load = took.Seconds() * 1e3
+	if took, err = m.invoke(rt, engine.Restored); err != nil {
+		return err
+	}
+	m.out.First = micros(took)
+	m.out.Deployment = residentBytes() - before
+	if err := m.instances(rt); err != nil {
+		return err
+	}
+	for _, k := range []struct {
+		how engine.Isolation
+		to  *float64
+	}{{engine.Restored, &m.out.Isolated}, {engine.Reused, &m.out.Reused}, {engine.Fresh, &m.out.Fresh}} {
+		if *k.to, err = m.median(func() (time.Duration, error) { return m.invoke(rt, k.how) }); err != nil {
+			return err
+		}
+	}
+	return m.bare(rt)
+}
+
+func micros(d time.Duration) float64 { return d.Seconds() * 1e6 }
+
+// median repeats what is measured for a while.
+func (m *measuring) median(once func() (time.Duration, error)) (float64, error) {
+	const most = 100_000
+	var took []time.Duration
+	for end := time.Now().Add(m.long); len(took) < 5 || len(took) < most && time.Now().Before(end); {
+		d, err := once()
+		if err != nil {
+			return 0, err
+		}
+		took = append(took, d)
+	}
+	slices.Sort(took)
+	return micros(took[len(took)/2]), nil
+}
+
+// guest makes an invocation that has an instance and has not been entered.
+func (m *measuring) guest(rt *Runtime) (*Guest, error) {
+	mod, err := rt.modules.take(m.call.Module)
+	if err != nil {
+		return nil, err
+	}
+	defer rt.modules.give(mod) // nobody else is there to evict it
+	c := m.call
+	g, err := rt.newGuest(context.Background(), &c, mod, nil)
+	if err != nil {
+		return nil, err
+	}
+	g.w = &worker{has: true}
+	if !rt.budget.reserve(g.need) {
+		return nil, status.Errorf(status.Overloaded, "the engine has no memory for so many instances")
+	}
+	g.reserved.Store(g.need)
+	if err := g.obtain(); err != nil {
+		g.release()
+		return nil, err
+	}
+	if g.stats.Instance == engine.Initialised {
+		_, err = g.initialise()
+	}
+	return g, err
+}
+
+func (g *Guest) enterLast() error {
+	last := g.mod.last(g.call)
+	return g.inst.Call(last.export, last.params(g.call.Args))
+}
+
+// instances looks at what the process takes for instances that have been entered, and for the same ones when they are parked.
+func (m *measuring) instances(rt *Runtime) error {
+	const n = 48
+	before := residentBytes()
+	var all []*Guest
+	for range n {
+		g, err := m.guest(rt)
+		if err != nil {
+			return err
+		}
+		all = append(all, g)
+		if err := g.enterLast(); err != nil {
+			return err
+		}
+	}
+	m.out.Running = (residentBytes() - before) / n
+	for _, g := range all {
+		g.leaveInstance(true)
+		g.release()
+	}
+	m.out.Parked = (residentBytes() - before) / n
+	return nil
+}
+
+// bare is the engine alone: the export of a live instance, with nothing before or after it.
+func (m *measuring) bare(rt *Runtime) error {
+	g, err := m.guest(rt)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		g.leaveInstance(true)
+		g.release()
+	}()
+	const batch = 16 // a clock costs as much as some calls
+	per, err := m.median(func() (time.Duration, error) {
+		begun := time.Now()
+		for range batch {
+			if err := g.enterLast(); err != nil {
+				return 0, err
+			}
+		}
+		return time.Since(begun), nil
+	})
+	m.out.Bare = per / batch
+	return err
+}
+
+// residentBytes is the process's share of the memory it has in use, without what Go keeps for later.
+func residentBytes() int64 {
+	debug.FreeOSMemory()
+	b, err := os.ReadFile("/proc/self/smaps_rollup")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "Pss:" {
+			kib, _ := strconv.ParseInt(f[1], 10, 64)
+			return kib << 10
+		}
+	}
+	return 0
+}
+
+// nowhere is a border with nothing behind it.
+type nowhere struct{}
+
+func (nowhere) Load(context.Context, *engine.Origin, []byte, bool) (engine.Value, error) {
+	return engine.Value{}, status.Errorf(status.NotFound, "there is no state here")
+}
+
+func (nowhere) Merge(context.Context, *engine.Origin, []byte, []byte) (uint64, error) { return 1, nil }
+
+func (nowhere) Call(context.Context, *engine.Origin, *engine.Call) (*engine.Result, error) {
+	return nil, status.Errorf(status.Overloaded, "there is no other engine here")
+}
+
+func (nowhere) Output(context.Context, *engine.Origin, engine.Stream, []byte) error { return nil }
+
+func (nowhere) Input(context.Context, *engine.Origin, int) ([]byte, error) { return nil, io.EOF }
