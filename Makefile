@@ -36,7 +36,8 @@ PLUGIN_SET := $(patsubst plugins/%/,$(PLUGINS)/essad-plugin-%,$(filter-out plugi
 
 # The plugin wasmtime needs a C compiler; its library comes with its Go module (237 MB to download once).
 WASMTIME      := $(PLUGINS)/essad-plugin-wasmtime
-HAVE_WASMTIME = command -v $(CC) >/dev/null 2>&1 && test $(ARCH) = $$($(GO) env GOHOSTARCH)
+MACHINE       = $(or $(and $(filter amd64,$(ARCH)),x86_64),$(and $(filter arm64,$(ARCH)),aarch64),$(ARCH))
+HAVE_WASMTIME = test "$$($(CC) -dumpmachine 2>/dev/null | cut -d- -f1)" = $(MACHINE)
 
 # The plugin wasmedge needs libwasmedge 0.14 and a C compiler, and is left out where they are not: Debian trixie has both.
 WASMEDGE      := $(PLUGINS)/essad-plugin-wasmedge
@@ -72,7 +73,7 @@ $(PLUGINS)/essad-plugin-%: FORCE
 $(WASMTIME): FORCE
 	@if $(HAVE_WASMTIME); then \
 		mkdir -p $(@D) && echo "build $@ with the library of its Go module" && \
-		CGO_ENABLED=1 $(GO) build $(TRIMPATH) -ldflags='-s -w -X $(AGENT).Version=$(VERSION)' -o $@ ./plugins/wasmtime; \
+		CGO_ENABLED=1 GOARCH=$(ARCH) CC="$(CC)" $(GO) build $(TRIMPATH) -ldflags='-s -w -X $(AGENT).Version=$(VERSION)' -o $@ ./plugins/wasmtime; \
 	else \
 		rm -f $@ && echo "the plugin wasmtime is left out: it needs a C compiler ($(CC)) for $(ARCH)"; \
 	fi
