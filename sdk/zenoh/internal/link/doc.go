@@ -5,8 +5,8 @@
 // It has a pure core and a thin shell. The handshake (opener, acceptor), what is received (receiver) and what waits to be
 // sent (queue) are bytes in, bytes and decisions out. Around them a Manager has one goroutine per link, which reads, and
 // one for all links, which watches leases. Nobody has a goroutine to write: who sends to an idle link writes himself, what
-// is sent meanwhile goes in the next write, and what the handler sends while messages are being read is written once
-// after them. No sender is ever held up by a peer that does not read: a link that takes no more is left to a goroutine
+// is sent meanwhile goes in the next write, and what anybody sends while messages are being read is written once
+// nothing more is there to be read, or after a few reads. No sender is ever held up by a peer that does not read: a link that takes no more is left to a goroutine
 // that lives until it is empty.
 //
 // It promises that:

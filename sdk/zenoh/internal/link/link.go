@@ -21,6 +21,8 @@ const (
 	// stashBytes bounds the beginning of a batch that is copied out of the way while a link waits for the rest of it, so
 	// that its read buffer can serve others.
 	stashBytes = 8 << 10
+	// corkedReads bounds how often a link is read before what is to be sent in answer is written.
+	corkedReads = 4
 	// sealBytes is how much is encrypted before it is written.
 	sealBytes = 32 << 10
 )
@@ -59,6 +61,8 @@ type link struct {
 	tls    *tls.Conn // nil: the socket is used as it is
 	seal   *sealer   // between tls and the socket
 
+	m       *Manager
+	corked  int         // reads since the reader has held back what is sent, 0 if it does not
 	buf     *readBuffer // nil while nothing is read
 	r, w    int         // what is in buf, or in stash
 	stash   []byte
@@ -83,7 +87,7 @@ type link struct {
 }
 
 // newLink makes a link of a connection whose handshake is done; rest is what was read beyond it.
-func newLink(c *channel, info LinkInfo, rest []byte) (*link, error) {
+func newLink(m *Manager, c *channel, info LinkInfo, rest []byte) (*link, error) {
 	if u, ok := c.sock.(*net.UnixConn); ok {
 		if own, err := sock.Own(u); err == nil {
 			c.sock = own
@@ -93,7 +97,7 @@ func newLink(c *channel, info LinkInfo, rest []byte) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &link{info: info, joined: time.Now(), sock: c.sock, raw: raw, tls: c.tls, seal: c.seal}
+	l := &link{m: m, info: info, joined: time.Now(), sock: c.sock, raw: raw, tls: c.tls, seal: c.seal}
 	if len(rest) > 0 {
 		l.stash, l.w = rest, len(rest)
 	}
@@ -155,6 +159,7 @@ func (l *link) tryRead(fd uintptr) bool {
 		case err == syscall.EINTR:
 			continue
 		case err == syscall.EAGAIN:
+			l.uncork()
 			l.park()
 			return false
 		case err != nil:
@@ -165,6 +170,23 @@ func (l *link) tryRead(fd uintptr) bool {
 			l.w += n
 		}
 		return true
+	}
+}
+
+// cork holds back what is sent, by anybody, while messages of this link are handled and more of them are there to be read: so many answers
+// leave in one write, and wake their receiver once.
+func (l *link) cork() {
+	if l.corked == 0 {
+		l.m.cork()
+	}
+	l.corked++
+}
+
+// uncork writes what was held back.
+func (l *link) uncork() {
+	if l.corked > 0 {
+		l.corked = 0
+		l.m.uncork()
 	}
 }
 

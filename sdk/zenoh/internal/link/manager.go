@@ -241,7 +241,7 @@ func (m *Manager) forget(t *Transport) {
 
 // start brings a link up whose place is reserved.
 func (m *Manager) start(t *Transport, first bool, c *channel, info LinkInfo, rest []byte) error {
-	l, err := newLink(c, info, rest)
+	l, err := newLink(m, c, info, rest)
 	if err == nil && !t.addLink(l) {
 		err = ErrClosed
 	}

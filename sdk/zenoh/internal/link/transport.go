@@ -262,6 +262,7 @@ func (t *Transport) newest() *link {
 // read is the life of l, one of t's links, from when Up returned: it hands out what comes until l ends.
 func (t *Transport) read(l *link) {
 	err := t.receive(l)
+	l.uncork()
 	t.mu.Lock()
 	t.dropLink(l, err)
 	*t.linkCount(l.info.Dialled)--
@@ -295,7 +296,8 @@ func (t *Transport) receive(l *link) error {
 	}
 }
 
-// process hands out the whole batches that l has read. What is sent meanwhile, by anybody, is written after them.
+// process hands out the whole batches that l has read. What is sent meanwhile, by anybody, is written when no more is there to be
+// read, or soon.
 func (t *Transport) process(l *link) error {
 	if t.dead.Load() { // nobody wants it, but the peer's end of the connection is awaited
 		l.r = l.w
@@ -306,7 +308,7 @@ func (t *Transport) process(l *link) error {
 		return nil
 	}
 	l.busy.Store(true)
-	t.m.cork()
+	l.cork()
 	t.rx.Lock()
 	before := t.receiver.counts
 	var closed *wire.Close
@@ -323,7 +325,9 @@ func (t *Transport) process(l *link) error {
 		t.abandoned.Store(counts.abandoned)
 	}
 	t.rx.Unlock()
-	t.m.uncork()
+	if l.tls != nil || l.corked >= corkedReads || err != nil || closed != nil {
+		l.uncork()
+	}
 	if l.pending() { // TLS has something to say
 		t.kick()
 	}
