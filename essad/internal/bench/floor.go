@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -138,6 +139,8 @@ func dialMux(network, address string) (*mux, error) {
 
 // floorProcess is what this program does as a part of a floor. It ends when its standard input does.
 func floorProcess(args []string) error {
+	// The terminal interrupts all of its group at once, and who measures could not finish with those that are gone.
+	signal.Ignore(os.Interrupt)
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)

@@ -52,6 +52,9 @@ func loop(ctx context.Context, clients int, d time.Duration, op func(client int)
 		}()
 	}
 	wg.Wait()
+	if first == nil {
+		first = ctx.Err() // what was cut short is no figure
+	}
 	return sample{
 		perSecond: float64(all.TotalCount()) / d.Seconds(),
 		p50:       float64(all.ValueAtQuantile(50)) / 1e3, p99: float64(all.ValueAtQuantile(99)) / 1e3,
