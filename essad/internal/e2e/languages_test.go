@@ -19,7 +19,8 @@ import (
 
 // The tests of this file run the demo module in every language and on every engine that is at hand. What is not ours to
 // commit is told where it is: ESSAD_GUESTS_TS and ESSAD_GUESTS_RUST name folders with modules that were built before (make
-// guests-ts, sdk/rust/guests.sh), and further engines join by being in bin/lib/essad/plugins.
+// guests-ts, sdk/rust/guests.sh), and further engines join by being in bin/lib/essad/plugins, or in
+// the folder that ESSAD_PLUGINS names.
 
 // module is the demo in one language.
 type module struct{ language, file string }
@@ -83,7 +84,11 @@ func engines(t *testing.T) map[string]string {
 	t.Helper()
 	const prefix = "essad-plugin-"
 	out := map[string]string{"wazero": filepath.Join(bin, prefix+"wazero")}
-	root, err := filepath.Abs(filepath.Join("..", "..", "..", "bin", "lib", "essad", "plugins"))
+	root := os.Getenv("ESSAD_PLUGINS")
+	if root == "" {
+		root = filepath.Join("..", "..", "..", "bin", "lib", "essad", "plugins")
+	}
+	root, err := filepath.Abs(root)
 	if err != nil {
 		t.Fatal(err)
 	}
