@@ -170,7 +170,7 @@ func (g *Guest) initialise() (*step, error) {
 	}
 	p := g.pool
 	defer func() { g.initial = nil }()
-	if p == nil {
+	if p == nil || g.denied != nil { // without memory it may have come out otherwise than for others
 		return nil, nil
 	}
 	if _, fresh, _ := g.rt.pools.state(p); fresh != "" {

@@ -68,7 +68,7 @@ type pools struct {
 
 // poolKey writes what tells a call's pool from others of its module. The common case is the empty key.
 func poolKey(c *engine.Call) string {
-	if len(c.Env) == 0 && c.WarmUp == "" && c.Isolation != engine.Reused {
+	if len(c.Env) == 0 && len(c.Argv) == 0 && c.WarmUp == "" && c.Isolation != engine.Reused {
 		return ""
 	}
 	var b strings.Builder
@@ -78,6 +78,9 @@ func poolKey(c *engine.Call) string {
 	b.WriteString("warm\x00" + c.WarmUp)
 	for _, e := range c.Env {
 		b.WriteString("\x00env\x00" + e)
+	}
+	for _, a := range c.Argv {
+		b.WriteString("\x00arg\x00" + a)
 	}
 	return b.String()
 }
@@ -97,7 +100,7 @@ func (ps *pools) use(m *module, c *engine.Call) (p *pool, size int) {
 		if len(m.pools) >= ps.kinds {
 			evicted = ps.dropOldest(m)
 		}
-		p = &pool{mod: m, key: key, reused: reused, durable: !reused && len(c.Env) == 0}
+		p = &pool{mod: m, key: key, reused: reused, durable: !reused && len(c.Env)+len(c.Argv) == 0}
 		m.pools[key] = p
 	}
 	p.refs++
