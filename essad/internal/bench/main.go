@@ -56,7 +56,8 @@ func main() {
 	flag.BoolVar(&b.short, "short", false, "fewer keys and leaves: a check that it works, not a measurement")
 	flag.Parse()
 	// Whatever ends it, also that nobody reads its output any more, the daemons that it has started are stopped first.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signal.Ignore(syscall.SIGPIPE) // to be told of it would mean of every socket whose daemon was stopped
 	defer stop()
 	re, err := regexp.Compile(*only)
 	if err == nil {
