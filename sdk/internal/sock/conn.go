@@ -54,14 +54,14 @@ func (t *transfer) run(p []byte, do func(func(uintptr) bool) error) (int, error)
 
 func (t *transfer) read(fd uintptr) (done bool) {
 	for {
-		n, err := Read(fd, t.p)
+		n, errno := Read(fd, t.p)
 		switch {
-		case err == syscall.EINTR:
+		case errno == syscall.EINTR:
 			continue
-		case err == syscall.EAGAIN:
+		case errno == syscall.EAGAIN:
 			return false
-		case err != nil:
-			t.err = err
+		case errno != 0:
+			t.err = errno
 		case n == 0:
 			t.err = io.EOF
 		default:
@@ -73,16 +73,16 @@ func (t *transfer) read(fd uintptr) (done bool) {
 
 func (t *transfer) write(fd uintptr) (done bool) {
 	for t.n < len(t.p) {
-		n, err := Write(fd, t.p[t.n:])
-		switch {
-		case err == syscall.EINTR:
-		case err == syscall.EAGAIN:
-			return false
-		case err != nil:
-			t.err = err
-			return true
-		default:
+		n, errno := Write(fd, t.p[t.n:])
+		switch errno {
+		case 0:
 			t.n += n
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return false
+		default:
+			t.err = errno
+			return true
 		}
 	}
 	return true

@@ -154,16 +154,16 @@ func (l *link) fillFrom() error {
 func (l *link) tryRead(fd uintptr) bool {
 	l.unpark()
 	for {
-		n, err := sock.Read(fd, l.buf[l.w:])
+		n, errno := sock.Read(fd, l.buf[l.w:])
 		switch {
-		case err == syscall.EINTR:
+		case errno == syscall.EINTR:
 			continue
-		case err == syscall.EAGAIN:
+		case errno == syscall.EAGAIN:
 			l.uncork()
 			l.park()
 			return false
-		case err != nil:
-			l.readErr = err
+		case errno != 0:
+			l.readErr = errno
 		case n == 0:
 			l.readErr = io.EOF
 		default:
@@ -264,16 +264,16 @@ func (l *link) writeRaw(p []byte, wait bool) (int, error) {
 
 func (l *link) tryWrite(fd uintptr) bool {
 	for len(l.out) > 0 {
-		n, err := sock.Write(fd, l.out)
+		n, errno := sock.Write(fd, l.out)
 		switch {
-		case err == syscall.EINTR:
-		case err == syscall.EAGAIN && l.wait:
+		case errno == syscall.EINTR:
+		case errno == syscall.EAGAIN && l.wait:
 			return l.wrote > 0
-		case err == syscall.EAGAIN:
+		case errno == syscall.EAGAIN:
 			l.writeErr = errAgain
 			return true
-		case err != nil:
-			l.writeErr = err
+		case errno != 0:
+			l.writeErr = errno
 			return true
 		default:
 			l.wrote += n
