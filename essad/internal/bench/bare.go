@@ -10,6 +10,7 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
+	wasi "github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 	"golang.org/x/sys/unix"
 
 	"github.com/essa-project/essad/sdk/engine/snapshot"
@@ -87,11 +88,14 @@ func newBareEngine(path string) (*bareEngine, error) {
 	return e, nil
 }
 
-// imports gives the module what it imports: the arguments and the result for real, of the rest functions that answer 0.
+// imports gives the module what it imports: WASI, the arguments and the result for real, of the rest functions that answer 0.
 func (e *bareEngine) imports(ctx context.Context) error {
 	builders := map[string]wazero.HostModuleBuilder{}
 	for _, f := range e.mod.ImportedFunctions() {
 		mod, name, _ := f.Import()
+		if mod == wasi.ModuleName {
+			continue
+		}
 		b := builders[mod]
 		if b == nil {
 			b = e.rt.NewHostModuleBuilder(mod)
@@ -128,7 +132,8 @@ func (e *bareEngine) imports(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	_, err := wasi.Instantiate(ctx, e.rt)
+	return err
 }
 
 // instance makes an initialised instance, and an image of it.
@@ -194,19 +199,22 @@ func (e *bareEngine) give(i *bareInstance) {
 	e.mu.Unlock()
 }
 
+// bareFailed begins the answer to a call that failed.
+const bareFailed = "floor: "
+
 func (e *bareEngine) call(export string, args []byte) []byte {
 	i, err := e.take()
 	if err != nil {
-		return []byte(err.Error())
+		return []byte(bareFailed + err.Error())
 	}
 	i.call = bareCall{args: args}
 	f := i.mod.ExportedFunction(export)
 	if f == nil {
-		return []byte("no export " + export)
+		return []byte(bareFailed + "there is no export " + export)
 	}
 	if _, err := f.Call(i.ctx, uint64(len(args))); err != nil {
 		_ = i.close()
-		return []byte(err.Error())
+		return []byte(bareFailed + err.Error())
 	}
 	result := i.call.result
 	e.give(i)

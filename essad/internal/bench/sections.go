@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -83,6 +85,9 @@ func (b *bench) callsOf(ctx context.Context, d *daemon, g string) error {
 		return err
 	}
 	defer chain.close()
+	if answer := string(chain.mux.call(nil)); strings.HasPrefix(answer, bareFailed) {
+		return errors.New(answer)
+	}
 	product := func(int) error {
 		_, err := d.client.Call(ctx, name, "noop", nil, client.CallOptions{})
 		return err
