@@ -87,9 +87,9 @@ func (e *Engine) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, er
 	return keepResult(&f)
 }
 
-// atDeadline is how long before its deadline a call may be cancelled and still count as one whose deadline has passed: who
-// waits for it has a clock of its own, and most often is a little faster in giving up than we are.
-const atDeadline = 50 * time.Millisecond
+// atDeadline is how long before its deadline a call may be cancelled and still be looked at when that has passed. Who waits
+// for it gives up by a clock of its own, and the fabric looks at that only now and then.
+const atDeadline = 250 * time.Millisecond
 
 // isLate reports whether a call that failed with err has gone on past its deadline and past the grace, and as which request.
 func (e *Engine) isLate(c *engine.Call, err error) (id uint64, late bool) {
@@ -104,7 +104,11 @@ func (e *Engine) isLate(c *engine.Call, err error) (id uint64, late bool) {
 		return 0, false
 	}
 	// It was cancelled, because whoever asked for it has given up. Nobody waits here any more, so there is time to look.
-	for end := time.Now().Add(e.grace); e.peer.conn.Owes(a.ID); time.Sleep(time.Millisecond) {
+	end := time.Now()
+	if c.Deadline.After(end) {
+		end = c.Deadline
+	}
+	for end = end.Add(e.grace); e.peer.conn.Owes(a.ID); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			return a.ID, true
 		}
