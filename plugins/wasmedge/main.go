@@ -13,6 +13,8 @@
 //   - Traps have WasmEdge's words and no stack, which its C interface does not give.
 //   - NaN: neither this engine nor another makes them canonical. Their sign and payload are what the processor and the order
 //     of operands leave, as WebAssembly allows; a module that looks at them can tell engines apart.
+//   - A unit of the stack limit takes up to 2.7 bytes, which do not count toward the engine's memory and are given back when
+//     the call ends (TestDeepRecursion). The interpreter has no limit of its own.
 //   - A guest that waits in an import holds a thread, so there are at most maxInstances instances.
 //
 // Why not WasmEdge's ahead-of-time compiler? Its code takes SIGSEGV, SIGBUS and SIGFPE for itself during a call and leaves them
