@@ -21,14 +21,15 @@ type slots struct {
 	most   int // roots waiting
 	run    func(*future, *worker)
 
-	mu      sync.Mutex
-	slots   int
-	running int // guests that execute
-	lent    int // how many more than slots may
-	given   int // slots given back since the lender last looked
-	lending bool
-	lender  *time.Timer
-	share   func(int) // where set, is told of lent
+	mu       sync.Mutex
+	slots    int
+	running  int // guests that execute
+	lent     int // how many more than slots may
+	lendable int // the most of those
+	given    int // slots given back since the lender last looked
+	lending  bool
+	lender   *time.Timer
+	share    func(int) // where set, is told of lent
 
 	back   []*ticket
 	left   int       // of those that gave up
@@ -67,7 +68,7 @@ type worker struct {
 const stealAfter = 50 * time.Microsecond
 
 func newSlots(n, queue int, b *budget, run func(*future, *worker)) *slots {
-	s := &slots{slots: n, most: queue, budget: b, run: run}
+	s := &slots{slots: n, lendable: maxLent * n, most: queue, budget: b, run: run}
 	s.timer = time.AfterFunc(time.Hour, s.steal)
 	s.timer.Stop()
 	s.lender = time.AfterFunc(time.Hour, s.lend)
@@ -406,7 +407,7 @@ func (s *slots) relend() (before, after int, again bool) {
 		s.lent--
 	}
 	waiting := len(s.roots) > s.gone || len(s.back) > s.left
-	if waiting && s.given == 0 && s.running >= s.slots+s.lent && s.lent < maxLent*s.slots {
+	if waiting && s.given == 0 && s.running >= s.slots+s.lent && s.lent < s.lendable {
 		s.lent++
 		if t := s.root(); t != nil {
 			s.running++

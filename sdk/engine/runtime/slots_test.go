@@ -11,7 +11,9 @@ import (
 )
 
 func testSlots(n, queue int, memory int64, run func(*future, *worker)) *slots {
-	return newSlots(n, queue, &budget{most: memory}, run)
+	s := newSlots(n, queue, &budget{most: memory}, run)
+	s.lendable = 0 // the tests say who waits for whom
+	return s
 }
 
 // root queues a call from outside and returns when it is queued; order gets its name when it has a slot.
@@ -190,6 +192,7 @@ func TestClaims(t *testing.T) {
 // TestLend: guests that compute do not keep calls from outside waiting, and what was lent to those is given back.
 func TestLend(t *testing.T) {
 	s := testSlots(2, 8, 1<<20, func(*future, *worker) {})
+	s.lendable = 2 * maxLent
 	for range 2 {
 		if !s.try(1) {
 			t.Fatal("a slot is not free")
