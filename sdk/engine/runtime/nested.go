@@ -225,6 +225,10 @@ func (f *future) Forget() {
 // where it was ended they are.
 func (g *Guest) finishNested() {
 	g.mu.Lock()
+	if len(g.open) == 0 {
+		g.mu.Unlock()
+		return
+	}
 	left := make([]*future, 0, len(g.open))
 	for f := range g.open {
 		left = append(left, f)
