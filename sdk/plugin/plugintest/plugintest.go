@@ -21,7 +21,7 @@ import (
 )
 
 // Engine returns what opens an engine plugin for the suite: the running test program, started again as the plugin. So its
-// TestMain has to call the plugin's main where plugin.EnvDescriptor is set.
+// TestMain has to call the plugin's main where the variable plugin.Handshake.MagicCookieKey is set.
 func Engine(name string) enginetest.Open {
 	return func(t testing.TB, b engine.Border, o enginetest.Options) engine.Engine {
 		t.Helper()
