@@ -121,6 +121,13 @@ func (d *disk) Scan(ctx context.Context, r storage.Range) (storage.Page, error) 
 	return d.Store.Scan(ctx, r)
 }
 
+// syncs is how many batches were synced.
+func (d *disk) syncs() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.synced)
+}
+
 // cut loses the power: the disk answers no more, and what is returned holds what was synced.
 func (d *disk) cut() *disk {
 	d.mu.Lock()
@@ -203,7 +210,7 @@ func TestAcknowledgedWritesSurvive(t *testing.T) {
 				})
 			}
 			// For a while, and on a busy machine until there is something to check.
-			for began := time.Now(); time.Since(began) < 400*time.Millisecond || done.Load() < 2000 && time.Since(began) < 20*time.Second; {
+			for began := time.Now(); time.Since(began) < 400*time.Millisecond || (done.Load() < 2000 || d.syncs() < 2) && time.Since(began) < 20*time.Second; {
 				time.Sleep(10 * time.Millisecond)
 			}
 			n.powerCut()

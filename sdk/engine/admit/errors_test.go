@@ -1,6 +1,7 @@
 package admit_test
 
 import (
+	"bytes"
 	"fmt"
 	"runtime"
 	"strings"
@@ -250,15 +251,21 @@ func TestFacts(t *testing.T) {
 func TestCustomSections(t *testing.T) {
 	custom := func(name string) []byte { return sec(0, cat(str(name), "contents")) }
 	wasm := sections(custom("first"), sec(1, cat(1, 0x60, 0, 0)), custom(".debug_info"), sec(3, cat(1, 0)), custom("middle"),
-		sec(10, cat(1, 2, 0, 0x0b)), custom("name"), custom("producers"), custom(".debug_line"))
+		sec(10, cat(1, 2, 0, 0x0b)), sec(0, cat(str("name"), 0, 9, str("contents"))), custom("producers"), custom(".debug_line"))
 	out := string(mustAdmit(t, wasm, admit.Options{}).Wasm)
-	for _, kept := range []string{"first", "middle", "name", "producers"} {
+	for _, kept := range []string{"first", "middle", "name\x00\x09\x08", "producers"} {
 		if !strings.Contains(out, kept+"contents") {
 			t.Errorf("%s is gone", kept)
 		}
 	}
 	if strings.Contains(out, ".debug_") {
 		t.Error("debug sections are still there")
+	}
+	for _, names := range []string{"contents", "\x01\x05\xff\xff\xff\xff\x0f", "\x02\x03\x01\x00\x7f", "\x00\x03\x01a", "\x00\x03\x01ab"} {
+		wasm := sections(sec(1, cat(1, 0x60, 0, 0)), sec(0, cat(str("name"), names)))
+		if out := mustAdmit(t, wasm, admit.Options{}).Wasm; bytes.Contains(out, []byte("name")) {
+			t.Errorf("a name section of %q is still there", names)
+		}
 	}
 }
 

@@ -191,10 +191,12 @@ func (g *Guest) orCause(err error) error {
 	return err
 }
 
+func errDeadline() error { return status.Errorf(status.Deadline, "the deadline of the call passed") }
+
 // timeUp is called by the watchdog.
 func (g *Guest) timeUp() {
 	if d := g.call.Deadline; !d.IsZero() && !g.watch.at.Before(d) {
-		g.end(status.Errorf(status.Deadline, "the deadline of the call passed"))
+		g.end(errDeadline())
 		return
 	}
 	g.end(status.LimitError("wall_time", "the invocation took longer than %v", g.lim.WallTime))
@@ -234,7 +236,11 @@ func (g *Guest) run(w *worker) (*engine.Result, error) {
 	if err == nil {
 		err = g.why()
 	}
-	g.stats.Guest = time.Since(g.begun)
+	ended := time.Now()
+	g.stats.Guest = ended.Sub(g.begun)
+	if d := g.call.Deadline; err == nil && !d.IsZero() && !ended.Before(d) {
+		err = errDeadline() // the watchdog would have said so in a moment, and may have ended a nested call by it
+	}
 	g.stats.HostCalls = g.hostCalls
 	if err != nil {
 		return nil, err
