@@ -31,6 +31,10 @@ func (p *peer) call(ctx context.Context, grace time.Duration, typ uint8, head, t
 		return f, nil
 	case typeError:
 		err = parseError(f.Body)
+		// The peer is told that nobody waits any more, and not why: its answer may be here before that was noticed.
+		if status.Of(err) == status.Cancelled && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = transportError(p.who, ctx.Err())
+		}
 	default:
 		err = status.Wrap(status.Corrupt, badReply(p.who, f.Type))
 	}
