@@ -96,7 +96,7 @@ func attacks() []attack {
 		{"memory", shape{funcs: function(again(i32c(1), []byte{0x40, 0}, drop))}, "", false},
 		{"6000 fills", shape{pages: 32, funcs: function(bulk(6000))}, "", false},
 		{"20000 fills", shape{pages: 32, funcs: function(bulk(20000))}, "", false},
-		{"switch of 16384", shape{funcs: function(switches(1 << 14))}, "", false},
+		{"widest switch", shape{funcs: function(switches(widestSwitch))}, "", false},
 		{"switch of 65537", shape{funcs: function(switches(1<<16 + 1))}, "branch_targets", false},
 		{"50000 locals", shape{funcs: []body{{locals: [][]byte{join(uleb(50_000), []byte{0x7f})}}}}, "locals", false},
 		{"elements", shape{

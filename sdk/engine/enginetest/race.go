@@ -1,0 +1,6 @@
+//go:build race
+
+package enginetest
+
+// The race detector makes compilers some twenty times slower.
+const widestSwitch = 1 << 14
