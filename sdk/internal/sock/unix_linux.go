@@ -23,7 +23,7 @@ type Unix struct {
 	writing sync.Mutex // held while one writes, and by Close before the descriptor is closed
 
 	mu       sync.Mutex
-	out      *poll     // for writing; made when the socket is full for the first time
+	out      *poll     // for writing; made when the socket is full for the first time, and armed only while somebody waits
 	deadline time.Time // out's
 	closed   bool
 }
@@ -57,6 +57,18 @@ func newPoll(fd int, events uint32) (*poll, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// arm changes what p waits for on fd: nothing, while nobody does.
+func (p *poll) arm(fd int, events uint32) error {
+	var err error
+	ctl := p.raw.Control(func(ep uintptr) {
+		err = syscall.EpollCtl(int(ep), syscall.EPOLL_CTL_MOD, fd, &syscall.EpollEvent{Events: events, Fd: int32(fd)})
+	})
+	if ctl != nil {
+		return ctl
+	}
+	return os.NewSyscallError("epoll_ctl", err)
 }
 
 // Own makes a Unix of c, which it then owns. After an error c is as it was.
@@ -140,6 +152,11 @@ func (u *Unix) write(f func(fd uintptr) bool) error {
 	if err != nil {
 		return err
 	}
+	if err := out.arm(u.fd, syscall.EPOLLOUT); err != nil {
+		return u.why(err)
+	}
+	// Left armed it would wake a thread each time that the peer reads, for as long as the connection lasts.
+	defer func() { _ = out.arm(u.fd, 0) }()
 	return u.why(out.raw.Read(func(uintptr) bool { return f(uintptr(u.fd)) }))
 }
 
@@ -164,7 +181,7 @@ func (u *Unix) pollOut() (*poll, error) {
 	if u.out != nil {
 		return u.out, nil
 	}
-	out, err := newPoll(u.fd, syscall.EPOLLOUT)
+	out, err := newPoll(u.fd, 0)
 	if err == nil {
 		err = out.file.SetReadDeadline(u.deadline)
 	}
