@@ -99,6 +99,7 @@ var table = []struct{ from, may, why string }{
 		"sdk/plugin/...", "sdk/plugin/... sdk/engine sdk/engine/... sdk/storage sdk/proto/... sdk/lattice sdk/bincode " + leaves + " go-plugin grpc protobuf hclog x",
 		"the process border carries the contracts and knows neither daemon nor plugins",
 	},
+	{"sdk/plugin/plugintest", "sdk/plugin sdk/plugin/engineplugin sdk/engine sdk/engine/enginetest go-plugin hclog go.uber.org/goleak", "it runs the suites through the process border"},
 	{"sdk/proto/...", "sdk/proto/... protobuf grpc", "generated code"},
 	{"sdk/guest", "sdk/lattice sdk/bincode", "everything a guest imports is in every guest"},
 	{"sdk/guest/...", "sdk/guest sdk/guest/essagen/internal/... sdk/lattice sdk/bincode golang.org/x/tools", "the generator beside the guest library"},
@@ -112,7 +113,7 @@ var table = []struct{ from, may, why string }{
 }
 
 // suites are packages that are tests, though not named _test: what third parties run against their implementations.
-var suites = []string{"sdk/engine/enginetest", "sdk/storage/storagetest", "sdk/transport/transporttest"}
+var suites = []string{"sdk/engine/enginetest", "sdk/engine/runtimetest", "sdk/storage/storagetest", "sdk/transport/transporttest"}
 
 const (
 	suiteMay = "sdk/engine sdk/engine/... sdk/storage sdk/transport sdk/topic sdk/lattice sdk/bincode " + leaves + " pgregory.net/rapid go.uber.org/goleak x"

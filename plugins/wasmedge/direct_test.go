@@ -7,9 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"runtime/debug"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +17,7 @@ import (
 	"github.com/essa-project/essad/sdk/engine/admit"
 	"github.com/essa-project/essad/sdk/engine/enginetest"
 	"github.com/essa-project/essad/sdk/engine/runtime"
+	"github.com/essa-project/essad/sdk/engine/runtimetest"
 	"github.com/essa-project/essad/sdk/status"
 )
 
@@ -54,7 +52,7 @@ func quiet(t *testing.T, f func()) {
 
 // TestTraps: traps have texts that people can read, and nothing is printed for them.
 func TestTraps(t *testing.T) {
-	e := openTest(t, &enginetest.Border{}, enginetest.Options{})
+	e := tested.Open(t, &enginetest.Border{}, enginetest.Options{})
 	defer e.Close()
 	id, _ := enginetest.Prepare(t, e, enginetest.Wasm("guest.wasm"))
 	call := func(function string) error {
@@ -95,75 +93,30 @@ func dereference(p *int) (err any) {
 // operands of 16 bytes where a unit is meant to be one of 8.
 func recursion(locals int) []byte {
 	body := []byte{1}
-	body = append(append(body, leb(locals)...), 0x7f) // i32
-	body = append(body, 0x20, 0, 0x10, 0, 0x0b)       // call itself
-	return module(body)
-}
-
-// module has one function f, (i32) -> (), of this body.
-func module(body []byte) []byte {
-	section := func(id byte, content []byte) []byte {
-		return append(append([]byte{id}, leb(len(content))...), content...)
-	}
-	m := []byte("\x00asm\x01\x00\x00\x00")
-	m = append(m, section(1, []byte{1, 0x60, 1, 0x7f, 0})...)
-	m = append(m, section(3, []byte{1, 0})...)
-	m = append(m, section(5, []byte{1, 0, 1})...)
-	m = append(m, section(7, []byte{1, 1, 'f', 0, 0})...)
-	return append(m, section(10, append(append([]byte{1}, leb(len(body))...), body...))...)
-}
-
-func leb(n int) (b []byte) {
-	for ; n >= 0x80; n >>= 7 {
-		b = append(b, byte(n)|0x80)
-	}
-	return append(b, byte(n))
+	body = append(append(body, runtimetest.Leb(locals)...), 0x7f) // i32
+	body = append(body, 0x20, 0, 0x10, 0, 0x0b)                   // call itself
+	return runtimetest.Module(body)
 }
 
 // TestDeepRecursion: admission's limit of the stack bounds the interpreter's, which has none of its own and is memory.
 func TestDeepRecursion(t *testing.T) {
-	e := openTest(t, &enginetest.Border{}, enginetest.Options{})
+	e := tested.Open(t, &enginetest.Border{}, enginetest.Options{})
 	defer e.Close()
 	for _, locals := range []int{0, 1, 10, 1000} {
 		id, _ := enginetest.Prepare(t, e, recursion(locals))
-		before := resident(t)
+		before, peak := runtimetest.Resident(t), runtimetest.Peak(t)
 		_, err := e.Invoke(context.Background(), &engine.Call{
 			Module: id, Function: "f", Limits: engine.Limits{Stack: admit.MaxStackUnits},
 		})
 		if status.Of(err) != status.Limit || status.DetailOf(err) != "stack" {
 			t.Errorf("%d locals: %v", locals, err)
 		}
-		took := peak(t) - before
+		took := peak() - before
 		t.Logf("%d locals: %d MiB for a stack of %d units", locals, took>>20, admit.MaxStackUnits)
 		if took > 4*admit.MaxStackUnits {
 			t.Errorf("%d locals took %d MiB", locals, took>>20)
 		}
 	}
-}
-
-// resident is what memory the process has, and peak the most that it had since resident was called.
-func resident(t *testing.T) int {
-	debug.FreeOSMemory()
-	if err := os.WriteFile("/proc/self/clear_refs", []byte("5"), 0); err != nil {
-		t.Skip(err)
-	}
-	return memory(t, "VmRSS:")
-}
-
-func peak(t *testing.T) int { return memory(t, "VmHWM:") }
-
-func memory(t *testing.T, name string) int {
-	t.Helper()
-	text, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		t.Skip(err)
-	}
-	_, rest, _ := strings.Cut(string(text), name)
-	n, err := strconv.Atoi(strings.Fields(rest)[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n << 10
 }
 
 // TestBounded: there are at most maxInstances, and a call too many is told so.
@@ -190,7 +143,7 @@ func TestBounded(t *testing.T) {
 // TestManyWaiting: guests that wait hold threads and nothing else; hundreds of them do not keep others from running.
 func TestManyWaiting(t *testing.T) {
 	const many = 300
-	e := openTest(t, &enginetest.Border{}, enginetest.Options{Queue: many})
+	e := tested.Open(t, &enginetest.Border{}, enginetest.Options{Queue: many})
 	defer e.Close()
 	id, _ := enginetest.Prepare(t, e, enginetest.Wasm("guest.wasm"))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -215,10 +168,10 @@ func TestManyWaiting(t *testing.T) {
 
 // TestFailedInstances: what cannot be instantiated leaves nothing behind.
 func TestFailedInstances(t *testing.T) {
-	e := openTest(t, &enginetest.Border{}, enginetest.Options{})
+	e := tested.Open(t, &enginetest.Border{}, enginetest.Options{})
 	defer e.Close()
 	// An element segment beyond its table: instantiation traps.
-	m := module([]byte{0, 0x0b})
+	m := runtimetest.Module([]byte{0, 0x0b})
 	code := len(m) - 6
 	table, elem := []byte{4, 4, 1, 0x70, 0, 1}, []byte{9, 7, 1, 0, 0x41, 5, 0x0b, 1, 0}
 	memory := 8 + 7 + 4 // the memory section follows the types and the functions
@@ -234,32 +187,6 @@ func TestFailedInstances(t *testing.T) {
 	defer live.mu.Unlock()
 	if used := int(live.next) - len(live.free); used != 0 {
 		t.Errorf("%d instances are left", used)
-	}
-}
-
-// TestPanic: a panic of our own code under a guest ends that one invocation, and does not unwind what is C.
-func TestPanic(t *testing.T) {
-	b := &enginetest.Border{Before: func(_ context.Context, op string, _ *engine.Origin, _ []byte) error {
-		if op == "merge" {
-			panic("a bug of ours")
-		}
-		return nil
-	}}
-	e, err := newEngine(runtime.Settings{Workers: 1}, b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer e.Close()
-	id, _ := enginetest.Prepare(t, e, enginetest.Wasm("guest.wasm"))
-	for range 3 {
-		_, err := e.Invoke(context.Background(), &engine.Call{Module: id, Function: "put", Args: []byte("\x01\x00\x00\x00kvalue")})
-		if status.Of(err) != status.Internal {
-			t.Errorf("got %v", err)
-		}
-		r, err := e.Invoke(context.Background(), &engine.Call{Module: id, Function: "echo", Args: []byte("x")})
-		if err != nil || string(r.Value) != "x" {
-			t.Errorf("afterwards: %v", err)
-		}
 	}
 }
 
@@ -285,7 +212,7 @@ func TestWeight(t *testing.T) {
 	defer c.Close()
 	const many = 32
 	var all []runtime.Instance
-	before := resident(t)
+	before := runtimetest.Resident(t)
 	for range many {
 		i, err := c.Instantiate(nil)
 		if err != nil {
@@ -293,7 +220,7 @@ func TestWeight(t *testing.T) {
 		}
 		all = append(all, i)
 	}
-	took := (memory(t, "VmRSS:") - before) / many
+	took := (runtimetest.Resident(t) - before) / many
 	for _, i := range all {
 		i.Close()
 	}

@@ -29,19 +29,20 @@
 package main
 
 import (
-	"os"
-	goruntime "runtime"
-	"strconv"
-
 	"github.com/second-state/WasmEdge-go/wasmedge"
 
-	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/runtime"
-	"github.com/essa-project/essad/sdk/plugin"
+	"github.com/essa-project/essad/sdk/plugin/engineplugin"
 )
 
-// compileCommand is the argument with which the plugin starts itself to look at one module.
-const compileCommand = "compile-module"
+func main() { wasmedgeEngine.Main() }
+
+var wasmedgeEngine = &engineplugin.Engine{
+	Name: "wasmedge", Version: wasmedge.GetVersion(), Cache: "admitted modules",
+	Backend:  func(*runtime.Settings) (runtime.Backend, error) { return newBackend() },
+	Compiler: func(string) (runtime.Backend, error) { return newBackend() }, // it decodes and validates one module
+	Settings: defaults,
+}
 
 // What differs from the defaults of other engines.
 const (
@@ -49,65 +50,14 @@ const (
 	sliceUnits     = 1 << 14 // between safepoints: some 0.2 ms, at the pace of an interpreter
 )
 
+func defaults(s *runtime.Settings) {
+	s.Admit.RouteGrow = true
+	def(&s.Modules, defaultModules)
+	def(&s.Admit.SliceUnits, sliceUnits)
+}
+
 func def(v *int, d int) {
 	if *v == 0 {
 		*v = d
 	}
-}
-
-// ballast is never touched, and so takes addresses and no memory. It makes the garbage collector wait for as many bytes of
-// garbage: with the small heap of an idle engine it would run every hundred calls.
-var ballast = make([]byte, 32<<20)
-
-func main() {
-	defer goruntime.KeepAlive(ballast)
-	if len(os.Args) == 2 && os.Args[1] == compileCommand {
-		os.Exit(runtime.CompileModule(newCompiler))
-	}
-	if len(os.Args) > 1 && os.Args[1] == runtime.MeasureCommand {
-		os.Exit(runtime.MeasureModule(os.Args[2:], newEngine, []string{"/proc/self/exe", compileCommand}))
-	}
-	about := plugin.About{Name: "wasmedge", Version: wasmedge.GetVersion(), Settings: []plugin.Setting{
-		{Name: "cache_dir", Type: "string", Doc: "Folder for admitted modules; the daemon names one."},
-	}}
-	for _, s := range runtime.SettingsTable() {
-		if s.Name == "modules" {
-			s.Default = strconv.Itoa(defaultModules)
-		}
-		about.Settings = append(about.Settings, plugin.Setting{Name: s.Name, Type: s.Type, Default: s.Default, Doc: s.Doc})
-	}
-	plugin.ServeEngine(open, about)
-}
-
-// newCompiler makes the backend of a process that decodes and validates one module.
-func newCompiler(string) (runtime.Backend, error) { return newBackend() }
-
-// open makes the engine of a configuration.
-func open(c plugin.EngineConfig) (engine.Engine, error) {
-	s, err := runtime.ParseSettings(c.Settings, "cache_dir")
-	if err != nil {
-		return nil, err
-	}
-	if s.CacheDir = c.CacheDir; s.CacheDir != "" {
-		// Not by name: the file may have been replaced by a newer one meanwhile.
-		s.Compiler = []string{"/proc/self/exe", compileCommand}
-	}
-	s.Log, s.Share = c.Logger.Warn, runtime.ShareProcessors()
-	return newEngine(s, c.Border)
-}
-
-func newEngine(s runtime.Settings, border engine.Border) (engine.Engine, error) {
-	b, err := newBackend()
-	if err != nil {
-		return nil, err
-	}
-	s.Admit.RouteGrow = true
-	def(&s.Modules, defaultModules)
-	def(&s.Admit.SliceUnits, sliceUnits)
-	e, err := runtime.New(b, border, s)
-	if err != nil {
-		_ = b.Close()
-		return nil, err
-	}
-	return e, nil
 }

@@ -49,7 +49,7 @@ type backend struct {
 // newBackend makes a backend.
 func newBackend(native string) (*backend, error) {
 	b := &backend{imports: runtime.Imports(), native: native, info: engine.Info{
-		Name: "wasmtime", Version: wasmtimeVersion(),
+		Name: "wasmtime", Version: version,
 		Capabilities: []string{engine.CapWasm2, engine.CapWASI, engine.CapSnapshot, engine.CapFuel, engine.CapCodeCache},
 	}}
 	if err := failed(C.essad_engine_new(wasmStack, hostStack, &b.engine)); err != nil {

@@ -5,20 +5,23 @@ package main
 import (
 	"testing"
 
-	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/enginetest"
-	"github.com/essa-project/essad/sdk/engine/runtime"
+	"github.com/essa-project/essad/sdk/engine/runtimetest"
+	"github.com/essa-project/essad/sdk/plugin/engineplugin"
+	"github.com/essa-project/essad/sdk/plugin/plugintest"
 )
 
-func openTest(t testing.TB, b engine.Border, o enginetest.Options) engine.Engine {
-	t.Helper()
-	e, err := newEngine(runtime.Settings{Workers: o.Workers, Queue: o.Queue, Memory: o.Memory, Log: func(msg string, pairs ...any) {
-		t.Errorf("the engine logged: %s %v", msg, pairs)
-	}}, b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
+func TestMain(m *testing.M) { plugintest.Main(m, wasmtimeEngine) }
+
+// tested is what the tests of all engines have to know of this one.
+var tested = &runtimetest.Engine{
+	New: wasmtimeEngine.New, Compiler: engineplugin.Compiler(), Native: []string{codeSuffix, typesSuffix},
+	Trap: "trap: unreachable\nstack:\n\ttrap(i32)",
 }
 
-func TestEngine(t *testing.T) { enginetest.Run(t, openTest) }
+// TestEngine runs the suite within this process.
+func TestEngine(t *testing.T) { enginetest.Run(t, tested.Open) }
+
+func TestRuntime(t *testing.T) { runtimetest.Run(t, tested) }
+
+func BenchmarkRuntime(b *testing.B) { runtimetest.Benchmark(b, tested) }

@@ -6,13 +6,13 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/enginetest"
 	"github.com/essa-project/essad/sdk/engine/runtime"
+	"github.com/essa-project/essad/sdk/engine/runtimetest"
 	"github.com/essa-project/essad/sdk/status"
 )
 
@@ -20,13 +20,6 @@ const (
 	i64Type  = 0x7e
 	v128Type = 0x7b
 )
-
-func cat(parts ...[]byte) (all []byte) {
-	for _, p := range parts {
-		all = append(all, p...)
-	}
-	return all
-}
 
 // recursive makes a module whose function f calls itself without an end and keeps n values alive meanwhile: in locals, or on
 // the operand stack.
@@ -47,35 +40,34 @@ func recursive(typ byte, n int, stack bool) []byte {
 	}
 	var code []byte
 	for i := range n {
-		code = cat(code, []byte{0x41}, signed(i*16), load)
+		code = runtimetest.Cat(code, []byte{0x41}, signed(i*16), load)
 		if !stack {
-			code = cat(code, []byte{0x21}, leb(i))
+			code = runtimetest.Cat(code, []byte{0x21}, runtimetest.Leb(i))
 		}
 	}
 	code = append(code, 0x10, 0) // call itself
 	for i := range n {
 		if !stack {
-			code = cat(code, []byte{0x20}, leb(i))
+			code = runtimetest.Cat(code, []byte{0x20}, runtimetest.Leb(i))
 		}
-		code = cat(code, add)
+		code = runtimetest.Cat(code, add)
 	}
 	locals := []byte{0}
 	if !stack && n > 0 {
-		locals = cat([]byte{1}, leb(n), []byte{typ})
+		locals = runtimetest.Cat([]byte{1}, runtimetest.Leb(n), []byte{typ})
 	}
-	body := cat(locals, code, []byte{0x0b})
-	section := func(id byte, content []byte) []byte { return cat([]byte{id}, leb(len(content)), content) }
-	return cat([]byte("\x00asm\x01\x00\x00\x00"),
-		section(1, []byte{2, 0x60, 0, 1, typ, 0x60, 1, 0x7f, 0}),
-		section(3, []byte{2, 0, 1}),
-		section(5, []byte{1, 0, 1}),
-		section(7, []byte{2, 1, 'f', 0, 1, 6, 'm', 'e', 'm', 'o', 'r', 'y', 2, 0}),
-		section(10, cat([]byte{2}, leb(len(body)), body, []byte{5, 0, 0x10, 0, 0x1a, 0x0b})))
+	body := runtimetest.Cat(locals, code, []byte{0x0b})
+	return runtimetest.Cat([]byte("\x00asm\x01\x00\x00\x00"),
+		runtimetest.Section(1, []byte{2, 0x60, 0, 1, typ, 0x60, 1, 0x7f, 0}),
+		runtimetest.Section(3, []byte{2, 0, 1}),
+		runtimetest.Section(5, []byte{1, 0, 1}),
+		runtimetest.Section(7, []byte{2, 1, 'f', 0, 1, 6, 'm', 'e', 'm', 'o', 'r', 'y', 2, 0}),
+		runtimetest.Section(10, runtimetest.Cat([]byte{2}, runtimetest.Leb(len(body)), body, []byte{5, 0, 0x10, 0, 0x1a, 0x0b})))
 }
 
 // TestStack: whatever a guest's frames look like, admission's limit comes before the end of the stack.
 func TestStack(t *testing.T) {
-	e := openTest(t, &enginetest.Border{}, enginetest.Options{})
+	e := tested.Open(t, &enginetest.Border{}, enginetest.Options{})
 	defer e.Close()
 	for _, typ := range []byte{i64Type, v128Type} {
 		for _, n := range []int{0, 1, 10, 100, 1000} {
@@ -96,39 +88,23 @@ func TestStack(t *testing.T) {
 	}
 }
 
-// resident returns the kilobytes of memory that this process has touched.
-func resident(t *testing.T) int {
-	t.Helper()
-	text, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var kb int
-	_, after, _ := strings.Cut(string(text), "VmRSS:")
-	if _, err := fmt.Sscan(after, &kb); err != nil {
-		t.Fatal(err)
-	}
-	return kb
-}
-
 // descending is a module whose function f goes 100,000 calls deep and returns.
 func descending() []byte {
 	deep := []byte{0, 0x20, 0, 0x04, 0x7f, 0x20, 0, 0x41, 1, 0x6b, 0x10, 0, 0x41, 1, 0x6a, 0x05, 0x41, 0, 0x0b, 0x0b}
 	begin := []byte{0, 0x41, 0xa0, 0x8d, 0x06, 0x10, 0, 0x1a, 0x0b}
-	section := func(id byte, content []byte) []byte { return cat([]byte{id}, leb(len(content)), content) }
-	return cat([]byte("\x00asm\x01\x00\x00\x00"),
-		section(1, []byte{2, 0x60, 1, 0x7f, 1, 0x7f, 0x60, 1, 0x7f, 0}),
-		section(3, []byte{2, 0, 1}),
-		section(7, []byte{1, 1, 'f', 0, 1}),
-		section(10, cat([]byte{2}, leb(len(deep)), deep, leb(len(begin)), begin)))
+	return runtimetest.Cat([]byte("\x00asm\x01\x00\x00\x00"),
+		runtimetest.Section(1, []byte{2, 0x60, 1, 0x7f, 1, 0x7f, 0x60, 1, 0x7f, 0}),
+		runtimetest.Section(3, []byte{2, 0, 1}),
+		runtimetest.Section(7, []byte{1, 1, 'f', 0, 1}),
+		runtimetest.Section(10, runtimetest.Cat([]byte{2}, runtimetest.Leb(len(deep)), deep, runtimetest.Leb(len(begin)), begin)))
 }
 
 // TestStackGivenBack: an instance that waits for its next call does not keep the stack that its last one needed.
 func TestStackGivenBack(t *testing.T) {
-	e := openTest(t, &enginetest.Border{}, enginetest.Options{})
+	e := tested.Open(t, &enginetest.Border{}, enginetest.Options{})
 	defer e.Close()
 	id, _ := enginetest.Prepare(t, e, descending())
-	before := resident(t)
+	before := runtimetest.Resident(t)
 	for n := range 4 {
 		r, err := e.Invoke(context.Background(), &engine.Call{Module: id, Scope: "s", Function: "f"})
 		if err != nil {
@@ -137,7 +113,7 @@ func TestStackGivenBack(t *testing.T) {
 		if n > 0 && r.Stats.Instance != engine.Kept {
 			t.Errorf("call %d had an instance of kind %d", n, r.Stats.Instance)
 		}
-		more := resident(t) - before
+		more := (runtimetest.Resident(t) - before) >> 10
 		t.Logf("%d KiB more after call %d", more, n)
 		if more > 2<<10 {
 			t.Error("that is too much")
@@ -149,7 +125,7 @@ func TestStackGivenBack(t *testing.T) {
 func TestThreads(t *testing.T) {
 	const guests = 200
 	b := &enginetest.Border{}
-	e, err := newEngine(runtime.Settings{Workers: 2}, b)
+	e, err := wasmtimeEngine.New(runtime.Settings{Workers: 2}, b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +157,7 @@ func TestThreads(t *testing.T) {
 func TestParked(t *testing.T) {
 	const guests = 100
 	b := &enginetest.Border{}
-	e, err := newEngine(runtime.Settings{Workers: 2, Parked: guests}, b)
+	e, err := wasmtimeEngine.New(runtime.Settings{Workers: 2, Parked: guests}, b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +170,7 @@ func TestParked(t *testing.T) {
 	if err := call("echo"); err != nil {
 		t.Fatal(err)
 	}
-	before := resident(t)
+	before := runtimetest.Resident(t)
 	done := make(chan error, guests)
 	for range guests {
 		go func() { done <- call("waiter") }()
@@ -208,9 +184,9 @@ func TestParked(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	each := (resident(t) - before) / guests
+	each := (runtimetest.Resident(t) - before) / guests >> 10
 	t.Logf("%d KiB each", each)
-	if each > 200 && !race {
+	if each > 200 && !runtimetest.Race {
 		t.Error("that is too much")
 	}
 }

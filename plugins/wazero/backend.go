@@ -35,7 +35,7 @@ func newBackend(cacheDir string) (*backend, error) {
 	ctx := context.Background()
 	cfg := wazero.NewRuntimeConfigCompiler().WithCoreFeatures(api.CoreFeaturesV2).WithDebugInfoEnabled(false)
 	b := &backend{workers: 1, info: engine.Info{
-		Name: "wazero", Version: wazeroVersion(),
+		Name: "wazero", Version: version,
 		Capabilities: []string{engine.CapWasm2, engine.CapWASI, engine.CapSnapshot, engine.CapFuel},
 	}}
 	if cacheDir != "" {

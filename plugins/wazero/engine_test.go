@@ -6,24 +6,25 @@ import (
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/enginetest"
 	"github.com/essa-project/essad/sdk/engine/runtime"
+	"github.com/essa-project/essad/sdk/engine/runtimetest"
+	"github.com/essa-project/essad/sdk/plugin/engineplugin"
+	"github.com/essa-project/essad/sdk/plugin/plugintest"
 )
 
-func openTest(t testing.TB, b engine.Border, o enginetest.Options) engine.Engine {
-	return openWith(t, b, o, func(*runtime.Settings) {})
+func TestMain(m *testing.M) { plugintest.Main(m, wazeroEngine) }
+
+// tested is what the tests of all engines have to know of this one.
+var tested = &runtimetest.Engine{
+	New: wazeroEngine.New, Compiler: engineplugin.Compiler(), Native: []string{""},
+	Trap: "trap: unreachable\nstack:\n\ttrap(i32)",
 }
 
-// openWith makes an engine that compares every instance with its snapshot, and must have nothing to tell.
-func openWith(t testing.TB, b engine.Border, o enginetest.Options, change func(*runtime.Settings)) engine.Engine {
-	t.Helper()
-	s := runtime.Settings{Workers: o.Workers, Queue: o.Queue, Memory: o.Memory, VerifyRestores: 1}
-	s.Log = func(msg string, pairs ...any) { t.Errorf("the engine logged: %s %v", msg, pairs) }
-	change(&s)
-	e, err := newEngine(s, b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return e
-}
+// TestEngine runs the suite within this process.
+func TestEngine(t *testing.T) { enginetest.Run(t, tested.Open) }
+
+func TestRuntime(t *testing.T) { runtimetest.Run(t, tested) }
+
+func BenchmarkRuntime(b *testing.B) { runtimetest.Benchmark(b, tested) }
 
 // TestIsolation runs the tests of isolation with every way to find written pages, with hardly any page kept, and with next
 // to no room for waiting instances.
@@ -36,7 +37,7 @@ func TestIsolation(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			enginetest.RunIsolation(t, func(t testing.TB, b engine.Border, o enginetest.Options) engine.Engine {
-				return openWith(t, b, o, change)
+				return tested.OpenWith(t, b, o, change)
 			})
 		})
 	}
@@ -44,14 +45,12 @@ func TestIsolation(t *testing.T) {
 
 // TestNoneParked: without waiting instances every call has one made of the snapshot.
 func TestNoneParked(t *testing.T) {
-	e := openWith(t, &enginetest.Border{}, enginetest.Options{}, func(s *runtime.Settings) { s.Parked = -1 })
+	e := tested.OpenWith(t, &enginetest.Border{}, enginetest.Options{}, func(s *runtime.Settings) { s.Parked = -1 })
 	defer e.Close()
 	wasm := enginetest.Wasm("guest.wasm")
 	enginetest.Prepare(t, e, wasm)
-	echo(t, e, wasm, engine.Initialised)
+	runtimetest.Echo(t, e, wasm, engine.Initialised)
 	for range 5 {
-		echo(t, e, wasm, engine.Mapped)
+		runtimetest.Echo(t, e, wasm, engine.Mapped)
 	}
 }
-
-func TestEngine(t *testing.T) { enginetest.Run(t, openTest) }

@@ -1,10 +1,11 @@
 // Package plugintest runs the suites of plugins through the process border: engines' by enginetest.Run(t, Engine(name)).
 //
-// It imports sdk/plugin and enginetest; tests of plugins import it.
+// It imports sdk/plugin, engineplugin and enginetest; tests of plugins import it.
 package plugintest
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -14,14 +15,34 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
+	"go.uber.org/goleak"
 
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/enginetest"
 	"github.com/essa-project/essad/sdk/plugin"
+	"github.com/essa-project/essad/sdk/plugin/engineplugin"
 )
 
+// Main is the main function of an engine plugin's tests, whose program is the plugin and the compiler, too. It fails where a
+// goroutine is left.
+func Main(m *testing.M, e *engineplugin.Engine) {
+	if os.Getenv(plugin.Handshake.MagicCookieKey) != "" {
+		e.Main()
+		os.Exit(0)
+	}
+	if code, ok := e.Command(os.Args[1:]); ok {
+		os.Exit(code)
+	}
+	code := m.Run()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
 // Engine returns what opens an engine plugin for the suite: the running test program, started again as the plugin. So its
-// TestMain has to call the plugin's main where the variable plugin.Handshake.MagicCookieKey is set.
+// TestMain has to be Main.
 func Engine(name string) enginetest.Open {
 	return func(t testing.TB, b engine.Border, o enginetest.Options) engine.Engine {
 		t.Helper()

@@ -1,26 +1,21 @@
-//go:build cgo && linux && (amd64 || arm64)
-
-package main
+package runtimetest
 
 import (
-	"bytes"
 	"context"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/essa-project/essad/sdk/engine"
-	"github.com/essa-project/essad/sdk/engine/admit"
 	"github.com/essa-project/essad/sdk/engine/enginetest"
 	"github.com/essa-project/essad/sdk/engine/runtime"
 	"github.com/essa-project/essad/sdk/status"
 )
 
-// TestPanic: a panic of our own code under a guest ends that one invocation, and is told.
-func TestPanic(t *testing.T) {
+// testPanic: a panic of our own code under a guest ends that one invocation, and is told.
+func (x *Engine) testPanic(t *testing.T) {
 	var mu sync.Mutex
 	var logged []string
 	b := &enginetest.Border{Before: func(_ context.Context, op string, _ *engine.Origin, _ []byte) error {
@@ -29,7 +24,7 @@ func TestPanic(t *testing.T) {
 		}
 		return nil
 	}}
-	e, err := newEngine(runtime.Settings{Workers: 1, Log: func(msg string, pairs ...any) {
+	e := x.make(t, runtime.Settings{Workers: 1, Log: func(msg string, pairs ...any) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, p := range pairs {
@@ -39,9 +34,6 @@ func TestPanic(t *testing.T) {
 		}
 		logged = append(logged, msg)
 	}}, b)
-	if err != nil {
-		t.Fatal(err)
-	}
 	defer e.Close()
 	id, _ := enginetest.Prepare(t, e, enginetest.Wasm("guest.wasm"))
 	for range 3 {
@@ -56,22 +48,19 @@ func TestPanic(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if len(logged) != 3 || !strings.Contains(logged[0], "a bug of ours") || !strings.Contains(logged[0], "direct_test.go") {
+	if len(logged) != 3 || !strings.Contains(logged[0], "a bug of ours") || !strings.Contains(logged[0], "direct.go") {
 		t.Errorf("logged %q", logged)
 	}
 }
 
-// TestEviction: of too many modules the one used least recently goes, but not from under a call.
-func TestEviction(t *testing.T) {
+// testEviction: of too many modules the one used least recently goes, but not from under a call.
+func (x *Engine) testEviction(t *testing.T) {
 	var waiting atomic.Bool
 	b := &enginetest.Border{Before: func(_ context.Context, op string, _ *engine.Origin, key []byte) error {
 		waiting.Store(waiting.Load() || string(key) == "never")
 		return nil
 	}}
-	e, err := newEngine(runtime.Settings{Modules: 1}, b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := x.make(t, runtime.Settings{Modules: 1}, b)
 	defer e.Close()
 	id, _ := enginetest.Prepare(t, e, enginetest.Wasm("guest.wasm"))
 	done := make(chan error, 1)
@@ -83,7 +72,7 @@ func TestEviction(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	enginetest.Prepare(t, e, enginetest.Wasm("library.wasm"))
-	_, err = e.Invoke(context.Background(), &engine.Call{Module: id, Function: "echo"})
+	_, err := e.Invoke(context.Background(), &engine.Call{Module: id, Function: "echo"})
 	if status.Of(err) != status.NotFound || status.DetailOf(err) != "module" {
 		t.Errorf("an evicted module: %v", err)
 	}
@@ -100,58 +89,13 @@ func TestEviction(t *testing.T) {
 	}
 }
 
-// TestMemoryClean: addresses are used again, what was written there is not.
-func TestMemoryClean(t *testing.T) {
-	b, err := newBackend("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	a, err := admit.Module(enginetest.Wasm("guest.wasm"), admit.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, _, err := b.Compile(context.Background(), a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	var (
-		first []byte
-		last  unsafe.Pointer
-		again bool
-	)
-	for range 5 {
-		i, err := c.Instantiate(&runtime.Guest{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		mem := i.Memory()
-		if first == nil {
-			first = bytes.Clone(mem)
-		}
-		again = again || unsafe.Pointer(&mem[0]) == last
-		last = unsafe.Pointer(&mem[0])
-		if !bytes.Equal(mem, first) {
-			t.Error("a new instance's memory is not as the first one's")
-		}
-		for n := range mem {
-			mem[n] = 0xff
-		}
-		i.Close()
-	}
-	if !again {
-		t.Error("no addresses were used again")
-	}
-}
-
-// TestTrapText: a trap tells where it was, in the module's own names.
-func TestTrapText(t *testing.T) {
-	e := openTest(t, &enginetest.Border{}, enginetest.Options{})
+// testTrapText: a trap tells what it was, and where in the module's own names, if the engine can tell.
+func (x *Engine) testTrapText(t *testing.T) {
+	e := x.Open(t, &enginetest.Border{}, enginetest.Options{})
 	defer e.Close()
 	id, _ := enginetest.Prepare(t, e, enginetest.Wasm("guest.wasm"))
 	_, err := e.Invoke(context.Background(), &engine.Call{Module: id, Function: "trap"})
-	if want := "trap: unreachable\nstack:\n\ttrap(i32)"; err == nil || err.Error() != want {
-		t.Errorf("got %q, want %q", err, want)
+	if err == nil || err.Error() != x.Trap {
+		t.Errorf("got %q, want %q", err, x.Trap)
 	}
 }

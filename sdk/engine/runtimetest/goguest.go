@@ -1,13 +1,10 @@
-package main
+package runtimetest
 
 import (
 	"bytes"
 	"context"
 	"encoding/binary"
 	"math/rand/v2"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -16,46 +13,24 @@ import (
 	"github.com/essa-project/essad/sdk/engine/enginetest"
 )
 
-var buildGo struct {
-	sync.Once
-	wasm []byte
-	err  error
-}
+// goGuest is the guest in testdata.
+const goGuest = "sdk/engine/runtimetest/testdata/goguest"
 
-// goGuest builds the guest in testdata with the Go that runs the tests, once.
-func goGuest(t testing.TB) []byte {
-	t.Helper()
-	buildGo.Do(func() {
-		dir, err := os.MkdirTemp("", "goguest")
-		if err != nil {
-			buildGo.err = err
-			return
-		}
-		defer os.RemoveAll(dir)
-		out := filepath.Join(dir, "guest.wasm")
-		cmd := exec.Command("go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", out, "./testdata/goguest")
-		cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOFLAGS=")
-		if text, err := cmd.CombinedOutput(); err != nil {
-			t.Logf("%s", text)
-			buildGo.err = err
-			return
-		}
-		buildGo.wasm, buildGo.err = os.ReadFile(out)
-	})
-	if buildGo.err != nil {
-		t.Fatalf("build the Go guest: %v", buildGo.err)
+// testGo: Go guests are set back as all are, though they have random numbers and clocks of their own.
+func (x *Engine) testGo(t *testing.T) {
+	if Race {
+		t.Skip("compiling a Go guest takes minutes under the race detector; guests in C are tested there")
 	}
-	return buildGo.wasm
+	t.Run("Random", x.testGoRandom)
+	t.Run("Isolation", x.testGoIsolation)
+	t.Run("ColdStart", x.testGoColdStart)
 }
 
 // goEngine is an engine with the Go guest.
-func goEngine(t testing.TB) (engine.Engine, string) {
-	if race {
-		t.Skip("compiling a Go guest takes minutes under the race detector; guests in C are tested there")
-	}
-	e := openTest(t, &enginetest.Border{}, enginetest.Options{})
+func (x *Engine) goEngine(t testing.TB) (engine.Engine, string) {
+	e := x.Open(t, &enginetest.Border{}, enginetest.Options{})
 	t.Cleanup(func() { e.Close() })
-	id, info := enginetest.Prepare(t, e, goGuest(t))
+	id, info := enginetest.Prepare(t, e, GoGuest(t, goGuest))
 	if info.Fresh != "" {
 		t.Errorf("instances of a Go guest are not set back: %s", info.Fresh)
 	}
@@ -86,10 +61,10 @@ func draw(t *testing.T, e engine.Engine, c engine.Call) (n numbers) {
 	return n
 }
 
-// TestGoRandom: no two calls of a Go guest draw the same numbers, from whichever source, except from a generator that the
+// testGoRandom: no two calls of a Go guest draw the same numbers, from whichever source, except from a generator that the
 // program itself seeded; what a call counts is not there in the next; and time passes.
-func TestGoRandom(t *testing.T) {
-	e, id := goEngine(t)
+func (x *Engine) testGoRandom(t *testing.T) {
+	e, id := x.goEngine(t)
 	for name, warm := range map[string]string{"cold": "", "warm": "warm", "used up": "many"} {
 		t.Run(name, func(t *testing.T) {
 			var mu sync.Mutex
@@ -138,9 +113,9 @@ func asBytes(v []uint64) (b []byte) {
 	return b
 }
 
-// TestGoIsolation: a Go guest leaves its garbage nowhere. The engine compares every instance with the snapshot.
-func TestGoIsolation(t *testing.T) {
-	e, id := goEngine(t)
+// testGoIsolation: a Go guest leaves its garbage nowhere. The engine compares every instance with the snapshot.
+func (x *Engine) testGoIsolation(t *testing.T) {
+	e, id := x.goEngine(t)
 	var wait sync.WaitGroup
 	for n := range 4 {
 		wait.Go(func() {
@@ -164,17 +139,14 @@ func TestGoIsolation(t *testing.T) {
 	wait.Wait()
 }
 
-// TestGoColdStart: the next engine on the same folder takes the snapshot and does not initialise, and its numbers are new.
-func TestGoColdStart(t *testing.T) {
-	if race {
-		t.Skip("compiling a Go guest takes minutes under the race detector")
-	}
+// testGoColdStart: the next engine on the same folder takes the snapshot and does not initialise, and its numbers are new.
+func (x *Engine) testGoColdStart(t *testing.T) {
 	dir := t.TempDir()
-	wasm := goGuest(t)
+	wasm := GoGuest(t, goGuest)
 	seen := map[uint64]bool{}
 	var elapsedBefore uint64
 	for round := range 3 {
-		e := cachedEngine(t, dir, nil)
+		e := x.Cached(t, dir, nil)
 		begin := time.Now()
 		id, info := enginetest.Prepare(t, e, wasm)
 		prepared := time.Since(begin)

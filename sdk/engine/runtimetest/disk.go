@@ -1,12 +1,9 @@
-//go:build cgo && linux && (amd64 || arm64)
-
-package main
+package runtimetest
 
 import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -15,47 +12,13 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/enginetest"
 	"github.com/essa-project/essad/sdk/engine/runtime"
-	"github.com/essa-project/essad/sdk/plugin"
 	"github.com/essa-project/essad/sdk/status"
 )
 
-// TestMain lets this program be the plugin, and the compiler.
-func TestMain(m *testing.M) {
-	if os.Getenv(plugin.Handshake.MagicCookieKey) != "" {
-		main()
-		os.Exit(0)
-	}
-	if len(os.Args) == 2 && os.Args[1] == compileCommand {
-		os.Exit(runtime.CompileModule(newCompiler))
-	}
-	code := m.Run()
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func cachedEngine(t *testing.T, dir string, change func(*runtime.Settings)) engine.Engine {
-	t.Helper()
-	s := runtime.Settings{CacheDir: dir, Compiler: []string{"/proc/self/exe", compileCommand}}
-	if change != nil {
-		change(&s)
-	}
-	e, err := newEngine(s, &enginetest.Border{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { e.Close() })
-	return e
-}
-
-func files(t *testing.T, dir string) (names []string) {
+func files(t testing.TB, dir string) (names []string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err == nil && !e.IsDir() {
@@ -69,10 +32,10 @@ func files(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// TestDiskCache: what was compiled once is neither opened nor compiled again, by this process or the next.
-func TestDiskCache(t *testing.T) {
+// testDiskCache: what was compiled once is neither opened nor compiled again, by this process or the next.
+func (x *Engine) testDiskCache(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cache")
-	e := cachedEngine(t, dir, nil)
+	e := x.Cached(t, dir, nil)
 	wasm := enginetest.Wasm("guest.wasm")
 	id, info := enginetest.Prepare(t, e, wasm)
 	if info.CacheHit {
@@ -81,17 +44,17 @@ func TestDiskCache(t *testing.T) {
 	if st, err := os.Stat(dir); err != nil || st.Mode().Perm() != 0o700 {
 		t.Errorf("the folder: %v %v", st, err)
 	}
-	if made := files(t, dir); len(made) != 4 {
-		t.Errorf("files %v, want an admitted module, its data, its native code and its types", made)
+	if made := files(t, dir); len(made) != 2+len(x.Native) {
+		t.Errorf("files %v, want an admitted module, its data and %d files of native code", made, len(x.Native))
 	}
-	echo(t, e, wasm, engine.Initialised)
+	Echo(t, e, wasm, engine.Initialised)
 	made := files(t, dir)
-	if len(made) != 5 {
+	if len(made) != 3+len(x.Native) {
 		t.Errorf("files %v, want a snapshot as well", made)
 	}
 	e.Close()
 
-	e = cachedEngine(t, dir, nil)
+	e = x.Cached(t, dir, nil)
 	unopened := func() (io.ReadCloser, error) { return nil, errors.New("opened although it is on disk") }
 	if info, err := e.Prepare(context.Background(), enginetest.ModuleOf(wasm), unopened); err != nil || !info.CacheHit {
 		t.Errorf("%+v %v", info, err)
@@ -99,7 +62,7 @@ func TestDiskCache(t *testing.T) {
 	if now := files(t, dir); len(now) != len(made) {
 		t.Errorf("files %v after %v", now, made)
 	}
-	echo(t, e, wasm, engine.Mapped)
+	Echo(t, e, wasm, engine.Mapped)
 	e.Close()
 
 	// Damage: any file missing or changed.
@@ -113,13 +76,13 @@ func TestDiskCache(t *testing.T) {
 				t.Fatal("cannot damage the file")
 			}
 			want := engine.Mapped // not even the data matter to the snapshot; damaged code takes all with it
-			if strings.HasSuffix(path, ".snapshot") || strings.HasSuffix(path, codeSuffix) && damaged != nil {
+			if strings.HasSuffix(path, ".snapshot") || x.executable(path) && damaged != nil {
 				want = engine.Initialised
 			}
 			t.Log(filepath.Base(path), name)
-			e = cachedEngine(t, dir, nil)
+			e = x.Cached(t, dir, nil)
 			enginetest.Prepare(t, e, wasm)
-			echo(t, e, wasm, want)
+			Echo(t, e, wasm, want)
 			e.Close()
 			if err := os.WriteFile(path, whole, 0o600); err != nil {
 				t.Fatal(err)
@@ -141,29 +104,19 @@ func TestDiskCache(t *testing.T) {
 			}
 		}
 	}
-	e = cachedEngine(t, dir, nil)
+	e = x.Cached(t, dir, nil)
 	enginetest.Prepare(t, e, wasm)
 	_, err := e.Invoke(context.Background(), &engine.Call{Module: id, Function: "echo", Args: []byte("x")})
 	if status.Of(err) != status.NotFound || status.DetailOf(err) != "module" {
 		t.Errorf("damaged data: %v", err)
 	}
 	enginetest.Prepare(t, e, wasm)
-	echo(t, e, wasm, engine.Initialised)
+	Echo(t, e, wasm, engine.Initialised)
 }
 
-// echo has a module answer, and checks where its instance came from.
-func echo(t *testing.T, e engine.Engine, wasm []byte, want engine.Start) {
-	t.Helper()
-	r, err := e.Invoke(context.Background(), &engine.Call{
-		Module: enginetest.ModuleOf(wasm).SHA256, Function: "echo",
-		Args: []byte("x"),
-	})
-	if err != nil || string(r.Value) != "x" {
-		t.Fatalf("%v %v", r, err)
-	}
-	if r.Stats.Instance != want {
-		t.Errorf("its instance came about in way %d, and not %d", r.Stats.Instance, want)
-	}
+// executable tells a file of native code from others.
+func (x *Engine) executable(path string) bool {
+	return len(x.Native) > 0 && strings.Contains(path, "/native/") && strings.HasSuffix(path, x.Native[0])
 }
 
 func flip(b []byte) []byte {
@@ -174,10 +127,10 @@ func flip(b []byte) []byte {
 	return b
 }
 
-// TestDiskBound: the cache keeps its bound.
-func TestDiskBound(t *testing.T) {
+// testDiskBound: the cache keeps its bound.
+func (x *Engine) testDiskBound(t *testing.T) {
 	dir := t.TempDir()
-	e := cachedEngine(t, dir, func(s *runtime.Settings) { s.DiskBytes = 20_000 })
+	e := x.Cached(t, dir, func(s *runtime.Settings) { s.DiskBytes = 20_000 })
 	for _, name := range []string{"library.wasm", "unnamed.wasm", "guest.wasm", "command.wasm"} {
 		enginetest.Prepare(t, e, enginetest.Wasm(name))
 	}
@@ -192,16 +145,10 @@ func TestDiskBound(t *testing.T) {
 	}
 }
 
-// TestCompilerRefuses: what the compiler's process finds wrong keeps its class on the way.
-func TestCompilerRefuses(t *testing.T) {
+// testCompilerRefuses: what the compiler's process finds wrong keeps its class on the way.
+func (x *Engine) testCompilerRefuses(t *testing.T) {
 	dir := t.TempDir()
-	e := cachedEngine(t, dir, func(s *runtime.Settings) { s.Admit.MaxFunctions = 20 })
-	prepare := func(e engine.Engine, wasm []byte) error {
-		_, err := e.Prepare(context.Background(), enginetest.ModuleOf(wasm), func() (io.ReadCloser, error) {
-			return io.NopCloser(bytes.NewReader(wasm)), nil
-		})
-		return err
-	}
+	e := x.Cached(t, dir, func(s *runtime.Settings) { s.Admit.MaxFunctions = 20 })
 	if err := prepare(e, enginetest.Wasm("imports.wasm")); status.Of(err) != status.Invalid {
 		t.Errorf("imports: %v", err)
 	}
@@ -213,40 +160,21 @@ func TestCompilerRefuses(t *testing.T) {
 	}
 }
 
-// bombModule is one function with very many bulk operations, which compilers take long for.
-func bombModule(n int) []byte {
+// bomb is one function with very many bulk operations, which compilers take long for.
+func bomb(n int) []byte {
 	op := []byte{0x41, 0, 0x41, 0, 0x41, 0, 0xfc, 0x0b, 0} // three constants, memory.fill
-	body := append([]byte{0}, bytes.Repeat(op, n)...)
-	body = append(body, 0x0b)
-	section := func(id byte, content []byte) []byte {
-		return append(append([]byte{id}, leb(len(content))...), content...)
-	}
-	m := []byte("\x00asm\x01\x00\x00\x00")
-	m = append(m, section(1, []byte{1, 0x60, 1, 0x7f, 0})...)
-	m = append(m, section(3, []byte{1, 0})...)
-	m = append(m, section(5, []byte{1, 0, 1})...)
-	m = append(m, section(7, []byte{1, 1, 'f', 0, 0})...)
-	return append(m, section(10, append(append([]byte{1}, leb(len(body))...), body...))...)
+	return Module(Cat([]byte{0}, bytes.Repeat(op, n), []byte{0x0b}))
 }
 
-func leb(n int) (b []byte) {
-	for ; n >= 0x80; n >>= 7 {
-		b = append(b, byte(n)|0x80)
-	}
-	return append(b, byte(n))
-}
-
-// TestCompileBomb: a module that is too much for the compiler fails with a limit's name, in time.
-func TestCompileBomb(t *testing.T) {
-	if race {
+// testCompileBomb: a module that is too much for the compiler fails with a limit's name, in time.
+func (x *Engine) testCompileBomb(t *testing.T) {
+	if Race {
 		t.Skip("the race detector's shadow memory counts toward the bound")
 	}
-	e := cachedEngine(t, t.TempDir(), func(s *runtime.Settings) { s.CompileTime, s.CompileMemory = 2*time.Second, 256<<20 })
-	wasm := bombModule(80_000)
+	e := x.Cached(t, t.TempDir(), func(s *runtime.Settings) { s.CompileTime, s.CompileMemory = 2*time.Second, 256<<20 })
+	wasm := bomb(80_000)
 	began := time.Now()
-	_, err := e.Prepare(context.Background(), enginetest.ModuleOf(wasm), func() (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(wasm)), nil
-	})
+	err := prepare(e, wasm)
 	t.Logf("after %v: %v", time.Since(began), err)
 	if err != nil && status.Of(err) != status.Limit {
 		t.Errorf("%v", err)

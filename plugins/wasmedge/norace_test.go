@@ -1,5 +1,0 @@
-//go:build wasmedge && !race
-
-package main
-
-const race = false
