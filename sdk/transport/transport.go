@@ -136,6 +136,9 @@ type QueryableOptions struct {
 	// Inline promises that the handler heeds the query's context and so returns soon after it ends. An implementation may
 	// then run it on the goroutine that delivers the query, which saves a switch between two parts of one process.
 	Inline bool
+	// Quick promises that the handler never waits: what it cannot answer at once it keeps (Later) and answers elsewhere. It
+	// is only for queries that are Laters; an implementation whose queries are not takes no notice of it.
+	Quick bool
 }
 
 // Reply is an answer to a Get: a Sample, or an error reply when Err is set.
@@ -171,3 +174,17 @@ type Query interface {
 	// ReplyError sends an error reply.
 	ReplyError(payload []byte, encoding string) error
 }
+
+// Later is the optional ability of a Query to be answered after its handler has returned. Its context still ends as that of
+// any query.
+type Later interface {
+	Query
+	// Keep makes the query outlive its handler: it is final when Drop is called, which has to be.
+	Keep()
+	// Drop makes a query that was kept final. Dropping twice is harmless.
+	Drop()
+}
+
+// Batcher is the optional ability of a Session to have what is sent while f runs travel together, so that those who get
+// it are woken once. f must not wait.
+type Batcher interface{ Batch(f func()) }

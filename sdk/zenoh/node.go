@@ -321,6 +321,14 @@ func (n *Node) cutLinks() {
 	}
 }
 
+// Batch calls f, and has what is sent meanwhile, by anybody, leave when f returns, or a moment later at most: many answers then
+// travel in one write and wake their receiver once. f must not wait.
+func (n *Node) Batch(f func()) {
+	n.links.Cork()
+	defer n.links.Uncork()
+	f()
+}
+
 // Done is closed when the node has ended.
 func (n *Node) Done() <-chan struct{} { return n.closed }
 

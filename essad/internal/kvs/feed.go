@@ -2,6 +2,7 @@ package kvs
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -62,6 +63,7 @@ func (f *feeds) get(id string) *feed {
 		if len(f.byID) >= maxFeeds {
 			return nil
 		}
+		id = strings.Clone(id) // it may be a part of a request
 		fd = &feed{feeds: f, id: id, topic: f.role.names.Caches(id), pending: map[string]event{}}
 		f.byID[id] = fd
 	}

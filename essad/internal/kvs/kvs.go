@@ -159,6 +159,7 @@ type Role struct {
 	ops     atomic.Uint64
 	closed  atomic.Pointer[status.Error] // why writes are refused; nil: they are not
 
+	batch    func(func()) // has what is sent meanwhile travel together
 	requests requests
 	work     context.Context // ends when the role stops: then watches and waiting reads end
 	halt     context.Context // ends Drain later: then requests end that wait for the store
@@ -189,6 +190,10 @@ func New(o Options) (*Role, error) {
 	r.durability, _ = durabilityOf(o.Durability)
 	_, _ = rand.Read(r.boot) // never fails (crypto/rand)
 	r.clock = hlc.NewClock(o.MaxClockSkew)
+	r.batch = func(f func()) { f() }
+	if b, ok := o.Session.(transport.Batcher); ok {
+		r.batch = b.Batch
+	}
 	r.feeds.init(r)
 	r.floors.byScope = map[string]uint64{}
 	r.filter.seed = maphash.MakeSeed()
@@ -260,6 +265,9 @@ func (r *Role) Run(ctx context.Context) error {
 	select {
 	case <-ended:
 	case <-halt.Done():
+		for _, l := range r.lanes {
+			l.abandon()
+		}
 		select {
 		case <-ended:
 		case <-time.After(endTime):
@@ -290,22 +298,42 @@ func (r *Role) declare() (all []transport.Closer, err error) {
 	}
 	query := func(key string, h func(transport.Query)) bool {
 		return add(r.opts.Session.Queryable(key, transport.QueryableOptions{Complete: true, Inline: true}, func(q transport.Query) {
-			if !r.requests.enter() {
-				_ = transport.ReplyStatus(q, errStopping)
+			if r.enter(q) {
+				defer r.requests.leave()
+				h(q)
+			}
+		}))
+	}
+	request := func(key string, public bool) bool {
+		return add(r.opts.Session.Queryable(key, transport.QueryableOptions{Complete: true, Inline: true, Quick: true}, func(q transport.Query) {
+			if !r.enter(q) {
+				return
+			}
+			if later, ok := q.(transport.Later); ok {
+				r.quick(later, public)
 				return
 			}
 			defer r.requests.leave()
-			h(q)
+			r.serve(q, public)
 		}))
 	}
-	_ = query(r.names.Node(r.opts.Node, topic.KeyRequest, topic.AnyThread), r.serveInternal) &&
-		query(r.names.AnyRequest(), r.serveInternal) &&
-		query(r.names.ClientRequest(), r.servePublic) &&
+	_ = request(r.names.Node(r.opts.Node, topic.KeyRequest, topic.AnyThread), false) &&
+		request(r.names.AnyRequest(), false) &&
+		request(r.names.ClientRequest(), true) &&
 		query(r.names.Admin("kvs", "stats"), r.serveStats) &&
 		query(r.names.Admin("kvs", "export"), r.serveExport) &&
 		query(r.names.Admin("kvs", "import"), r.serveImport) &&
 		add(r.opts.Session.Token(r.names.Alive("kvs", r.opts.Node)))
 	return all, err
+}
+
+// enter begins a request, or refuses it.
+func (r *Role) enter(q transport.Query) bool {
+	if r.requests.enter() {
+		return true
+	}
+	_ = transport.ReplyStatus(q, errStopping)
+	return false
 }
 
 // requests counts those being answered. A request may come from within the answer to another.

@@ -27,18 +27,31 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type node struct {
 	t        testing.TB
 	opts     kvs.Options
-	bus      *transport.Bus
+	bus      bus
 	kvs      *client.KVS // internal
 	public   *client.KVS
 	sessions []transport.Session
 	stop     func() error
 }
 
+// bus is what a role and its clients reach each other by.
+type bus interface {
+	Open() transport.Session // a client's
+	Role() transport.Session
+}
+
+// inMemory is a bus inside the process.
+type inMemory struct{ *transport.Bus }
+
+func (b inMemory) Role() transport.Session { return b.Open() }
+
 // start runs a role with o's options over a bus of its own.
 func start(t testing.TB, o kvs.Options) *node {
 	t.Helper()
-	n := &node{t: t, bus: transport.NewBus()}
-	n.opts = o
+	n := &node{t: t, bus: inMemory{transport.NewBus()}, opts: o}
+	if overZenoh {
+		n.bus = newHub(t)
+	}
 	n.run()
 	n.kvs = n.client(client.Internal)
 	n.public = n.client(client.Public)
@@ -70,7 +83,7 @@ func (n *node) run() {
 	n.t.Helper()
 	o := n.opts
 	ready := make(chan struct{})
-	o.Node, o.Session, o.OnReady = "n1", n.bus.Open(), func() { close(ready) }
+	o.Node, o.Session, o.OnReady = "n1", n.bus.Role(), func() { close(ready) }
 	role, err := kvs.New(o)
 	if err != nil {
 		n.t.Fatal(err)

@@ -59,6 +59,9 @@ type commit struct {
 	err   error
 	once  sync.Once // closes turn
 	late  *time.Timer
+
+	mu      sync.Mutex
+	answers []*answer // of those who wait on no goroutine
 }
 
 const lateAfter = 50 * time.Millisecond
@@ -78,6 +81,48 @@ func (t *commit) end(err error) {
 	t.ended.Store(true)
 	close(t.done)
 	t.look()
+	t.tell(err)
+}
+
+// tell tells those who wait on no goroutine, so that their replies travel together. Nobody enlists with an ended commit.
+func (t *commit) tell(err error) {
+	t.mu.Lock()
+	all := t.answers
+	t.answers = nil
+	t.mu.Unlock()
+	if len(all) == 0 {
+		return
+	}
+	all[0].role.batch(func() {
+		for _, a := range all {
+			a.ended(err)
+		}
+	})
+}
+
+// enlist has a answered when its change, which is not on disk, is there. c is locked.
+func (c *cell) enlist(a *answer) {
+	t := c.flying
+	if t == nil || c.flight.upTo < a.seq || !t.sync.Load() {
+		t = c.next
+		c.core.wantSync = true
+	}
+	t.mu.Lock()
+	t.answers = append(t.answers, a)
+	t.mu.Unlock()
+}
+
+// abandon tells those who wait on no goroutine that the node stops. Whoever enlists later is told at the end of run.
+func (l *lane) abandon() {
+	for _, c := range l.cells {
+		c.mu.Lock()
+		next, flying := c.next, c.flying
+		c.mu.Unlock()
+		next.tell(errHalted)
+		if flying != nil {
+			flying.tell(errHalted)
+		}
+	}
 }
 
 const (
@@ -153,6 +198,7 @@ func (l *lane) run(ctx context.Context) {
 		l.write(left)
 	}
 	l.finish(status.Errorf(status.Unavailable, "kvs: the node has stopped before the write was in the store; it may have been applied"))
+	l.abandon()
 }
 
 // wait waits until there is something to write and either somebody waits for it or it has gathered for a while.
@@ -385,7 +431,7 @@ func (c *cell) await(ctx context.Context, seq uint64, synced bool) error {
 			select {
 			case <-t.done:
 			case <-c.role.halt.Done():
-				return status.Errorf(status.Unavailable, "kvs: the node is stopping while the write was on its way to the store; it may have been applied")
+				return errHalted
 			case <-ctx.Done():
 				return status.Errorf(status.Of(ctx.Err()), "kvs: %w while the write was on its way to the store; it may have been applied", ctx.Err())
 			}
@@ -440,12 +486,9 @@ const (
 // room waits until the write buffer takes another change; batched, until it would be on disk in time. Until then nothing
 // was done about the request.
 func (r *Role) room(ctx context.Context, c *cell, batched bool) error {
-	for {
+	for !r.roomNow(c, batched) {
 		if err := r.closed.Load(); err != nil {
 			return status.Safe(status.Errorf(err.Class, "%w", err))
-		}
-		if r.pending.Load() <= r.opts.WriteBuffer && (!batched || !c.lane.behind()) {
-			return nil
 		}
 		// Changes of any shard fill the buffer and any batch makes room, so the end of one batch is not waited for.
 		c.lane.poke(true)
@@ -457,4 +500,10 @@ func (r *Role) room(ctx context.Context, c *cell, batched bool) error {
 			return status.Safe(status.Errorf(status.Overloaded, "kvs: %d bytes of changes wait for the store, at most %d may", r.pending.Load(), r.opts.WriteBuffer))
 		}
 	}
+	return nil
+}
+
+// roomNow reports whether room would not wait, nor refuse.
+func (r *Role) roomNow(c *cell, batched bool) bool {
+	return r.closed.Load() == nil && r.pending.Load() <= r.opts.WriteBuffer && (!batched || !c.lane.behind())
 }

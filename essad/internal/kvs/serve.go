@@ -15,12 +15,7 @@ import (
 // maxOps bounds the operations of a request.
 const maxOps = 4096
 
-// serveInternal answers members of the mesh.
-func (r *Role) serveInternal(q transport.Query) { r.serve(q, false) }
-
-// servePublic answers clients: they reach the space of users' keys only.
-func (r *Role) servePublic(q transport.Query) { r.serve(q, true) }
-
+// serve answers a request. Members of the mesh reach everything; clients, the public, the space of users' keys only.
 func (r *Role) serve(q transport.Query, public bool) {
 	req := &annav1.Request{}
 	if err := proto.Unmarshal(q.Payload(), req); err != nil {
@@ -129,10 +124,7 @@ func (r *Role) do(ctx context.Context, req *annav1.Request) *annav1.Reply {
 	if req.Cache != "" {
 		fd = r.feeds.get(req.Cache)
 	}
-	durability := r.durability
-	if req.Durability != annav1.Durability_DEFAULT && r.opts.Store != nil {
-		durability = req.Durability
-	}
+	durability := r.durabilityFor(req.Durability)
 	var buf [256]byte
 	scope := appendScope(buf[:0], req.Space, req.Scope)
 	var first [4]written
@@ -166,6 +158,14 @@ func (r *Role) do(ctx context.Context, req *annav1.Request) *annav1.Reply {
 		}
 	}
 	return rep
+}
+
+// durabilityFor is what a request that asks for d gets.
+func (r *Role) durabilityFor(d annav1.Durability) annav1.Durability {
+	if d == annav1.Durability_DEFAULT || r.opts.Store == nil {
+		return r.durability
+	}
+	return d
 }
 
 // newReply makes a reply for n results, and the results, in few allocations; mostly n is 1.
@@ -208,10 +208,15 @@ func (r *Role) get(ctx context.Context, key []byte, fd *feed, res *annav1.Result
 		lease = s.register(key, fd, now)
 		return false
 	})
-	switch {
-	case err != nil:
+	if err != nil {
 		return failed(err)
-	case len(rec.Value) == 0:
+	}
+	return found(res, rec, lease, now)
+}
+
+// found makes res say what was read.
+func found(res *annav1.Result, rec lattice.Record, lease, now uint64) *annav1.Result {
+	if len(rec.Value) == 0 {
 		return notFound
 	}
 	if rec.Expires != 0 {
@@ -295,12 +300,24 @@ func (r *Role) admitWrite(ctx context.Context, key []byte, op *annav1.Op, d anna
 	if r.opts.Store != nil {
 		return r.room(ctx, r.cell(key), d == annav1.Durability_BATCHED)
 	}
-	grows := int64(len(key) + len(op.Value) + entryOverhead)
-	if op.Kind == annav1.OpKind_PUT && r.memory.Load()+grows > r.opts.Memory {
+	if !r.fits(key, op.Kind, len(op.Value)) {
 		r.refused.Add(1)
 		return status.Safe(status.Errorf(status.Overloaded, "kvs: the memory for values is full, %d of %d bytes, and there is no store", r.memory.Load(), r.opts.Memory))
 	}
 	return nil
+}
+
+// fits reports whether memory takes a write where it is all there is.
+func (r *Role) fits(key []byte, op annav1.OpKind, size int) bool {
+	return op != annav1.OpKind_PUT || r.memory.Load()+int64(len(key)+size+entryOverhead) <= r.opts.Memory
+}
+
+// hasRoom reports whether admitWrite would neither wait nor refuse.
+func (r *Role) hasRoom(c *cell, key []byte, op annav1.OpKind, size int, d annav1.Durability) bool {
+	if r.opts.Store == nil {
+		return r.fits(key, op, size)
+	}
+	return r.roomNow(c, d == annav1.Durability_BATCHED)
 }
 
 // accept checks the value of an operation and brings it into normal form.

@@ -81,9 +81,9 @@ func FuzzRequest(f *testing.F) {
 		q := &asked{ctx: ctx, payload: payload}
 		switch how % 4 {
 		case 0:
-			r.serveInternal(q)
+			func(q transport.Query) { r.serve(q, false) }(q)
 		case 1:
-			r.servePublic(q)
+			func(q transport.Query) { r.serve(q, true) }(q)
 		case 2:
 			r.serveImport(q)
 		case 3:

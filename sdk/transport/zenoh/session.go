@@ -160,7 +160,7 @@ func (s *Session) Queryable(keyExpr string, o transport.QueryableOptions, h func
 		return nil, err
 	}
 	call := zenoh.Closure[*zenoh.Query]{Call: func(q *zenoh.Query) { h((*query)(q)) }}
-	qb, err := s.s.DeclareQueryable(k, call, &zenoh.QueryableOptions{Complete: o.Complete, Inline: o.Inline})
+	qb, err := s.s.DeclareQueryable(k, call, &zenoh.QueryableOptions{Complete: o.Complete, Inline: o.Inline, Quick: o.Quick})
 	if err != nil {
 		return nil, classify("answer queries on", keyExpr, err)
 	}
@@ -213,7 +213,10 @@ func (s *Session) GetLiveliness(ctx context.Context, keyExpr string, h func(key 
 	return classify("get tokens of", keyExpr, err)
 }
 
-// query is a query as transport sees it.
+// Batch implements transport.Batcher.
+func (s *Session) Batch(f func()) { s.s.Node().Batch(f) }
+
+// query is a query as transport sees it. It implements transport.Later.
 type query zenoh.Query
 
 func (q *query) inner() *zenoh.Query      { return (*zenoh.Query)(q) }
@@ -223,6 +226,8 @@ func (q *query) Parameters() string       { return q.inner().Parameters() }
 func (q *query) Payload() []byte          { return q.inner().Payload() }
 func (q *query) Encoding() string         { return encodingText(q.inner().Encoding()) }
 func (q *query) Attachment() []byte       { return q.inner().Attachment() }
+func (q *query) Keep()                    { q.inner().Keep() }
+func (q *query) Drop()                    { q.inner().Drop() }
 
 func (q *query) Reply(keyExpr string, payload []byte, o transport.ReplyOptions) error {
 	k := q.inner().KeyExpr()
