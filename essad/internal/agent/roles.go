@@ -136,13 +136,17 @@ func (a *Agent) startScheduler(ctx context.Context) error {
 		return err
 	}
 	ready := make(chan struct{})
-	r, err := scheduler.New(scheduler.Options{
+	o := scheduler.Options{
 		ID: a.cfg.Node.Name, Session: s, Logger: a.log.Named("scheduler"), OnReady: func() { close(ready) },
 		Timeout: c.Call.Timeout.Std(), Attempts: c.Call.Attempts, Queue: c.Call.Queue, MaxArgs: int64(c.Call.MaxArgs), MaxModule: int64(c.MaxModule),
 		Completed: c.Completed.Calls, CompletedBytes: int64(c.Completed.Bytes), CompletedFor: c.Completed.For.Std(),
 		Async: c.Async.Queue, ResultTTL: c.Async.ResultTTL.Std(), HotModules: c.HotModules,
 		Drain: drain,
-	})
+	}
+	if a.executor != nil {
+		o.Local = a.executor
+	}
+	r, err := scheduler.New(o)
 	if err != nil {
 		return err
 	}

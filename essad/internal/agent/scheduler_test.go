@@ -79,14 +79,18 @@ func newCluster(t *testing.T) *cluster {
 	return c
 }
 
-func (c *cluster) scheduler(id string) (r *scheduler.Role, stop func()) {
+func (c *cluster) scheduler(id string, change ...func(*scheduler.Options)) (r *scheduler.Role, stop func()) {
 	c.t.Helper()
 	s, ready := c.open(), make(chan struct{})
-	r, err := scheduler.New(scheduler.Options{
+	o := scheduler.Options{
 		ID: id, Session: s, OnReady: func() { close(ready) },
 		Timeout: 10 * time.Second, Attempts: 2, Queue: 64, MaxArgs: 1 << 20, MaxModule: 4 << 20, Completed: 64,
 		CompletedBytes: 1 << 20, CompletedFor: time.Minute, Async: 4, ResultTTL: time.Minute, HotModules: 16, Drain: 2 * time.Second,
-	})
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	r, err := scheduler.New(o)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -230,6 +234,62 @@ func TestCallRetry(t *testing.T) {
 		t.Errorf("a call with effects was tried %d times", n)
 	}
 	if st := r.Status(); st.InFlight != 0 || st.Retried != 1 || st.Failed != 1 {
+		t.Errorf("status %v", st)
+	}
+}
+
+// local is an executor in the scheduler's process.
+type local func(ctx context.Context, inv *essav1.Invocation, args []byte, run bool) (value, outcome []byte, err error)
+
+func (l local) Execute(ctx context.Context, inv *essav1.Invocation, args []byte, run bool) (value, outcome []byte, err error) {
+	return l(ctx, inv, args, run)
+}
+
+// What is placed on the scheduler's own executor does not travel; what that refuses goes to another one as ever, and a deadline
+// ends it.
+func TestCallStaysInTheProcess(t *testing.T) {
+	c := newCluster(t)
+	var answer atomic.Pointer[local]
+	r, _ := c.scheduler("a", func(o *scheduler.Options) {
+		o.Local = local(func(ctx context.Context, inv *essav1.Invocation, args []byte, run bool) (value, outcome []byte, err error) {
+			return (*answer.Load())(ctx, inv, args, run)
+		})
+	})
+	c.executor("a", 4, func(q transport.Query, _ *essav1.Invocation) {
+		t.Error("a call came by the fabric")
+		done(q, "fabric")
+	})
+	c.deploy("shop", "module")
+	set := func(l local) { answer.Store(&l) }
+
+	set(func(_ context.Context, inv *essav1.Invocation, args []byte, run bool) (value, outcome []byte, err error) {
+		if inv.Function != "__essa_wrapper__f" || inv.Deployment != "shop" || string(args) != "args" || run {
+			t.Errorf("invocation %v with %q, run %v", inv, args, run)
+		}
+		outcome, err = proto.Marshal(&essav1.Outcome{HasValue: true, Executor: "a"})
+		return []byte("here"), outcome, err
+	})
+	if v, err := c.call("shop", client.CallOptions{}); v != "here" || err != nil {
+		t.Errorf("%q, %v", v, err)
+	}
+
+	set(func(ctx context.Context, _ *essav1.Invocation, _ []byte, _ bool) (value, outcome []byte, err error) {
+		<-ctx.Done()
+		return nil, nil, ctx.Err()
+	})
+	_, err := c.call("shop", client.CallOptions{Timeout: 30 * time.Millisecond})
+	wantClass(t, err, status.Deadline)
+
+	c.executor("b", 4, returns("there"))
+	set(func(context.Context, *essav1.Invocation, []byte, bool) (value, outcome []byte, err error) {
+		return nil, nil, status.Safe(status.Errorf(status.Unavailable, "it has ended"))
+	})
+	for range 8 { // whichever of the two it is placed on first
+		if v, err := c.call("shop", client.CallOptions{}); v != "there" || err != nil {
+			t.Errorf("%q, %v", v, err)
+		}
+	}
+	if st := r.Status(); st.InFlight != 0 || st.Retried == 0 {
 		t.Errorf("status %v", st)
 	}
 }

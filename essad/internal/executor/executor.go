@@ -58,6 +58,7 @@ type Role struct {
 	modules recent
 	fuel    atomic.Int64 // used by root calls
 
+	ended    atomic.Bool
 	work     context.Context // ends after the drain
 	prepares sync.WaitGroup
 }
@@ -132,6 +133,7 @@ func (r *Role) Run(ctx context.Context) error {
 	err = r.report(ctx)
 	_ = alive.Close() // schedulers stop choosing this executor
 	r.drain(work)
+	r.ended.Store(true)
 	return err
 }
 

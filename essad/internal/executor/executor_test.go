@@ -213,6 +213,26 @@ func origin(c *engine.Call) *engine.Origin {
 	return &engine.Origin{Call: c.ID, Root: c.Root, Module: c.Module, Scope: c.Scope}
 }
 
+// A scheduler in the same process gets what one elsewhere gets, also when the executor has ended.
+func TestExecute(t *testing.T) {
+	r := newRig(t, 4, echo)
+	value, raw, err := r.role.Execute(t.Context(), invocation(), []byte("args"), false)
+	out := &essav1.Outcome{}
+	if string(value) != "args" || err != nil || proto.Unmarshal(raw, out) != nil || out.Executor != "e" || !out.HasValue {
+		t.Errorf("%q, %v, %v", value, out, err)
+	}
+	_, _, err = r.role.Execute(t.Context(), invocation(func(inv *essav1.Invocation) { inv.Module = "x" }), nil, false)
+	if status.Of(err) != status.Invalid {
+		t.Errorf("a call that cannot be: %v", err)
+	}
+	r.quiet()
+	r.stop()
+	_, _, err = r.role.Execute(t.Context(), invocation(), nil, false)
+	if status.Of(err) != status.Unavailable || status.DetailOf(err) != status.DetailSafe {
+		t.Errorf("after its end: %v", err)
+	}
+}
+
 func echo(_ context.Context, _ engine.Border, c *engine.Call) (*engine.Result, error) {
 	return &engine.Result{Value: c.Args, HasValue: true}, nil
 }

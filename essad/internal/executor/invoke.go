@@ -21,25 +21,41 @@ func (r *Role) handleFunction(q transport.Query) { r.handle(q, false) }
 
 func (r *Role) handleRun(q transport.Query) { r.handle(q, true) }
 
-// handle answers one query of a scheduler: decode, admit, invoke, reply.
+// handle answers one query of a scheduler.
 func (r *Role) handle(q transport.Query, run bool) {
 	var inv essav1.Invocation
 	if err := proto.Unmarshal(q.Attachment(), &inv); err != nil {
 		_ = transport.ReplyStatus(q, status.Errorf(status.Invalid, "executor: attachment is not an Invocation: %v", err))
 		return
 	}
-	res, f, err := r.execute(q.Context(), &inv, q.Payload(), run)
+	value, outcome, err := r.Execute(q.Context(), &inv, q.Payload(), run)
 	if err != nil {
 		_ = transport.ReplyStatus(q, err)
 		return
 	}
-	att, err := proto.Marshal(r.outcome(&inv, f, res))
-	if err != nil {
-		_ = transport.ReplyStatus(q, status.Errorf(status.Internal, "executor: encode the outcome: %v", err))
-		return
-	}
-	_ = q.Reply(q.KeyExpr(), res.Value, transport.ReplyOptions{Attachment: att})
+	_ = q.Reply(q.KeyExpr(), value, transport.ReplyOptions{Attachment: outcome})
 }
+
+// Execute carries out one invocation, as it does for a query: admit, invoke, and say in an encoded Outcome what came of it. A
+// scheduler in the same process calls it. It neither changes nor keeps inv.
+func (r *Role) Execute(ctx context.Context, inv *essav1.Invocation, args []byte, run bool) (value, outcome []byte, err error) {
+	if r.ended.Load() {
+		return nil, nil, status.Safe(status.Errorf(status.Unavailable, "executor %q has ended", r.opts.ID))
+	}
+	res, f, err := r.execute(ctx, inv, args, run)
+	if err != nil {
+		return nil, nil, err
+	}
+	if outcome, err = proto.Marshal(r.outcome(inv, f, res)); err != nil {
+		return nil, nil, status.Errorf(status.Internal, "executor: encode the outcome: %v", err)
+	}
+	return res.Value, outcome, nil
+}
+
+// engineDeadline is a context whose deadline the engine is not told: it has the call's own.
+type engineDeadline struct{ context.Context }
+
+func (engineDeadline) Deadline() (time.Time, bool) { return time.Time{}, false }
 
 func (r *Role) execute(ctx context.Context, inv *essav1.Invocation, args []byte, run bool) (*engine.Result, *inFlight, error) {
 	call, err := r.callOf(inv, args, run)
@@ -61,7 +77,7 @@ func (r *Role) execute(ctx context.Context, inv *essav1.Invocation, args []byte,
 		r.core.end(f, err)
 	}()
 	// No timer here: the engine keeps the deadline, and ctx ends when the scheduler stops waiting.
-	res, err := r.invoke(ctx, f.shard, call)
+	res, err := r.invoke(engineDeadline{ctx}, f.shard, call)
 	if err != nil {
 		return nil, f, r.verdict(f, err)
 	}

@@ -5,6 +5,9 @@
 // (core.go) decides where a call goes and what follows from its end; it is pure. This file and calls.go are the shell
 // around it; registry.go and admin.go keep deployments.
 //
+// Calls go to executors over the fabric, but for the one in the scheduler's own process, which is handed them by a function
+// call (Options.Local).
+//
 // It may import sdk/{transport,topic,lattice,proto,client,ring,status,hlc} and hclog; never another role.
 package scheduler
 
@@ -45,6 +48,15 @@ type Options struct {
 	HotModules     int           // modules remembered per executor
 	Drain          time.Duration // how long calls in flight may take at shutdown
 	OnReady        func()        // called once the scheduler takes calls
+
+	// Local is the executor with the scheduler's own ID where that is in this process, or nil.
+	Local Executor
+}
+
+// Executor is one that is reached without the fabric.
+type Executor interface {
+	// Execute does what an executor does for a query with inv as its attachment and args as its payload.
+	Execute(ctx context.Context, inv *essav1.Invocation, args []byte, run bool) (value, outcome []byte, err error)
 }
 
 // Stats count what a scheduler did since its start.
