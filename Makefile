@@ -91,8 +91,9 @@ $(BIN)/guests/%.wasm: FORCE
 	@mkdir -p $(@D)
 	CGO_ENABLED=0 GOOS=wasip1 GOARCH=wasm $(GO) build $(TRIMPATH) -buildmode=c-shared -ldflags='-s -w' -o $@ ./examples/$*
 
-# What the race detector leaves out or widens, because it costs memory and stack: bounds of memory, and compiled code.
-UNRACED    = ^(TestIdleMemory|TestIdleSessions|TestCompileBomb|TestGoDepth)$$
+# What the race detector leaves out or widens, because it costs memory, stack and time: bounds of memory, compiled code, and
+# guests in Go.
+UNRACED    = ^(TestIdleMemory|TestIdleSessions|TestRuntime|TestGoDepth)$$
 UNRACED_IN = ./sdk/zenoh/internal/link ./sdk/zenoh/internal/interop ./plugins/wazero ./plugins/wasmtime ./sdk/engine/admit
 
 # Guests in TypeScript need node and npm, which fetch AssemblyScript as the lock file says. What they link of it is not ours, so
@@ -128,6 +129,7 @@ test: ## run all tests, with the race detector where a C compiler is there
 test-wasmedge: ## test the plugin wasmedge, where libwasmedge is
 	$(GO) vet -tags wasmedge ./plugins/wasmedge
 	CGO_ENABLED=1 $(GO) test -race -tags wasmedge -timeout 15m $(TESTFLAGS) ./plugins/wasmedge
+	CGO_ENABLED=1 $(GO) test -tags wasmedge -timeout 5m -run '^(TestRuntime|TestCodeBomb)$$' ./plugins/wasmedge
 
 .PHONY: check
 check: ## check form, generated files and linters

@@ -56,6 +56,7 @@ type Guest struct {
 	denied   error        // why memory did not grow
 
 	watch watch
+	queue callQueue // nested calls that nobody has begun; guarded by slots
 
 	ended atomic.Bool // cause is set
 
@@ -64,10 +65,14 @@ type Guest struct {
 	armed Instance
 	ctx   context.Context // made when first needed
 	stop  context.CancelFunc
-	open  map[*future]struct{} // nested calls that have not ended
-	runs  map[*Guest]struct{}  // those of them that somebody runs
-	held  int64                // bytes of arguments and results of nested calls
+	open  *future             // nested calls that have not ended, newest first
+	runs  map[*Guest]struct{} // those of them that somebody runs
+	held  int64               // bytes of arguments and results of nested calls
 	wrote writes
+
+	settled int           // nested calls that have ended
+	awaited int           // nested calls that idle is for
+	idle    chan struct{} // closed when they have ended
 }
 
 // instanceBytes is what an instance costs beside its memory and tables, where the engine does not say that it is more.
@@ -412,10 +417,7 @@ func (g *Guest) MemoryLimit() uint64 { return uint64(g.lim.Memory - g.tables) }
 func (g *Guest) pause(f func(ctx context.Context)) error {
 	ctx := g.context()
 	g.unpin()
-	if g.w.has {
-		g.w.has = false
-		g.rt.slots.release()
-	}
+	g.leaveSlot()
 	func() {
 		defer g.regain(ctx)
 		f(ctx)

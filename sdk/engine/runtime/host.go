@@ -9,7 +9,6 @@ import (
 
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/abi"
-	"github.com/essa-project/essad/sdk/hlc"
 	"github.com/essa-project/essad/sdk/status"
 )
 
@@ -45,15 +44,7 @@ func (h *host) Start(name string, args []byte) (abi.Future, error) {
 		return nil, &abi.End{Err: status.LimitError("memory",
 			"arguments and results of nested calls need more than the limit of %d bytes", g.lim.Memory)}
 	}
-	lim := c.Limits
-	if c.Run && lim.WallTime == 0 {
-		lim.WallTime = -1 // as long as the run
-	}
-	lim.Fuel = g.nestedFuel()
-	f := &future{parent: g, done: make(chan struct{}), argBytes: len(args) + futureBytes, call: &engine.Call{
-		ID: hlc.NewID(), Root: c.Root, Module: c.Module, Scope: c.Scope, Function: name, Args: args, Env: c.Env,
-		Deadline: c.Deadline, Depth: c.Depth + 1, Limits: lim, Isolation: c.Isolation, WarmUp: c.WarmUp,
-	}}
+	f := &future{parent: g, name: name, args: args, allowed: g.nestedFuel()}
 	if err := g.adopt(f); err != nil {
 		return nil, err
 	}

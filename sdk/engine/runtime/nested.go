@@ -5,26 +5,30 @@ import (
 
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/abi"
+	"github.com/essa-project/essad/sdk/hlc"
 	"github.com/essa-project/essad/sdk/status"
 )
 
-// future is a nested call.
+// future is a nested call. A guest may make very many at once, so it has no more to it than it must: the engine.Call is made
+// when somebody runs it, and the channel where somebody has to wait.
 type future struct {
-	parent   *Guest
-	call     *engine.Call
-	argBytes int
+	parent  *Guest
+	name    string
+	args    []byte
+	allowed int64 // fuel
 
 	state futureState // guarded by slots.mu
-	done  chan struct{}
+	paid  bool        // the parent's goroutine has seen to its fuel
 
-	// Guarded by parent.mu until done is closed.
-	guest  *Guest
-	result *engine.Result
-	err    error
-	fuel   int64 // what it used
-	forgot bool
-
-	paid bool // the parent's goroutine has seen to its fuel
+	// Guarded by parent.mu; what follows over does not change once it is set.
+	over         bool
+	forgot       bool
+	newer, older *future // the others in parent.open
+	guest        *Guest
+	done         chan struct{} // closed when it is over; nil where nobody waits
+	result       *engine.Result
+	err          error
+	fuel         int64 // what it used
 }
 
 type futureState uint8
@@ -48,6 +52,20 @@ func (g *Guest) hold(n int) bool {
 	return true
 }
 
+// engineCall makes the call that f is.
+func (f *future) engineCall() *engine.Call {
+	c := f.parent.call
+	lim := c.Limits
+	if c.Run && lim.WallTime == 0 {
+		lim.WallTime = -1 // as long as the run
+	}
+	lim.Fuel = f.allowed
+	return &engine.Call{
+		ID: hlc.NewID(), Root: c.Root, Module: c.Module, Scope: c.Scope, Function: f.name, Args: f.args, Env: c.Env,
+		Deadline: c.Deadline, Depth: c.Depth + 1, Limits: lim, Isolation: c.Isolation, WarmUp: c.WarmUp,
+	}
+}
+
 // adopt makes f a nested call of g, which is ended with it.
 func (g *Guest) adopt(f *future) error {
 	g.mu.Lock()
@@ -55,10 +73,10 @@ func (g *Guest) adopt(f *future) error {
 	if g.cause != nil {
 		return &abi.End{Err: g.cause}
 	}
-	if g.open == nil {
-		g.open = make(map[*future]struct{})
+	if f.older = g.open; f.older != nil {
+		f.older.newer = f
 	}
-	g.open[f] = struct{}{}
+	g.open = f
 	g.stats.Nested++
 	return nil
 }
@@ -94,7 +112,7 @@ func (f *future) run(rt *Runtime, w *worker) (*engine.Result, error) {
 		return nil, cause
 	}
 	// The parent waits for its nested calls, so its module stays.
-	g, err := rt.newGuest(p.base, f.call, p.mod, p)
+	g, err := rt.newGuest(p.base, f.engineCall(), p.mod, p)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +133,7 @@ func (f *future) run(rt *Runtime, w *worker) (*engine.Result, error) {
 func (f *future) outside(g *Guest, w *worker) (*engine.Result, error) {
 	defer g.release()
 	g.w = w
-	c := *f.call
+	c := *g.call
 	f.parent.mu.Lock()
 	c.Fresh = f.parent.wrote.list()
 	if n := f.parent.wrote.frontier; n > 0 {
@@ -145,10 +163,10 @@ func (f *future) outside(g *Guest, w *worker) (*engine.Result, error) {
 func (f *future) finish(res *engine.Result, err error) {
 	p := f.parent
 	p.mu.Lock()
-	delete(p.open, f)
+	p.close(f)
 	delete(p.runs, f.guest)
 	p.stats.Fuel += f.fuel
-	p.held -= int64(f.argBytes)
+	p.held -= int64(len(f.args) + futureBytes)
 	if res != nil {
 		p.wrote.merge(res)
 		switch {
@@ -161,17 +179,55 @@ func (f *future) finish(res *engine.Result, err error) {
 			p.held += int64(len(res.Value))
 		}
 	}
-	f.result, f.err, f.guest, f.call = res, err, nil, nil
+	f.result, f.err, f.guest, f.args, f.over = res, err, nil, nil, true
+	if f.done != nil {
+		close(f.done)
+	}
+	if p.settled++; p.idle != nil && p.settled == p.awaited {
+		close(p.idle)
+	}
 	p.mu.Unlock()
-	close(f.done)
+}
+
+// closed is the channel of whatever is over.
+var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// ended returns a channel that is closed when f is over.
+func (f *future) ended() <-chan struct{} {
+	f.parent.mu.Lock()
+	defer f.parent.mu.Unlock()
+	switch {
+	case f.over:
+		return closed
+	case f.done == nil:
+		f.done = make(chan struct{})
+	}
+	return f.done
+}
+
+func (f *future) isOver() bool {
+	f.parent.mu.Lock()
+	defer f.parent.mu.Unlock()
+	return f.over
+}
+
+// close takes f from the open ones. The lock is held.
+func (g *Guest) close(f *future) {
+	if f.newer != nil {
+		f.newer.older = f.older
+	} else {
+		g.open = f.older
+	}
+	if f.older != nil {
+		f.older.newer = f.newer
+	}
+	f.newer, f.older = nil, nil
 }
 
 // Wait implements abi.Future. A call that nobody has begun is run here, on the slot of the guest that waits for it.
 func (f *future) Wait() ([]byte, bool, error) {
 	p := f.parent
-	select {
-	case <-f.done:
-	default:
+	if !f.isOver() {
 		if err := f.await(); err != nil {
 			return nil, false, err
 		}
@@ -203,7 +259,7 @@ func (f *future) await() error {
 	}
 	return p.pause(func(ctx context.Context) {
 		select {
-		case <-f.done:
+		case <-f.ended():
 		case <-ctx.Done():
 		}
 	})
@@ -222,34 +278,57 @@ func (f *future) Forget() {
 }
 
 // finishNested waits for the nested calls nobody has waited for. The guest has ended, so there will be no more of them, and
-// where it was ended they are.
+// where it was ended they are: those that nobody has begun are forgotten all at once, as there may be very many.
 func (g *Guest) finishNested() {
-	g.mu.Lock()
-	if len(g.open) == 0 {
-		g.mu.Unlock()
-		return
-	}
-	left := make([]*future, 0, len(g.open))
-	for f := range g.open {
-		left = append(left, f)
-	}
-	g.mu.Unlock()
-	if g.ended.Load() {
-		left = g.rt.slots.drop(left)
-	}
-	for _, f := range left {
+	for !g.ended.Load() {
+		f := g.newestOpen()
+		if f == nil {
+			return
+		}
 		f.Forget()
 		if !g.w.has {
 			g.w.has = g.rt.slots.resume(g.context().Done())
 		}
-		if g.rt.slots.claim(f) {
-			g.rt.runNested(f, g.w) // without a slot only where it was ended, and then no guest runs
+		if g.w.has && g.rt.slots.claim(f) {
+			g.rt.runNested(f, g.w)
 			continue
 		}
-		if g.w.has {
-			g.w.has = false
-			g.rt.slots.release()
+		g.leaveSlot()
+		select {
+		case <-f.ended():
+		case <-g.context().Done():
 		}
-		<-f.done
+	}
+	if g.newestOpen() == nil {
+		return
+	}
+	if idle := g.idleAfter(g.rt.slots.drop(g)); idle != nil {
+		g.leaveSlot()
+		<-idle
+	}
+}
+
+// newestOpen returns a nested call that has not ended.
+func (g *Guest) newestOpen() *future {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.open
+}
+
+// idleAfter returns what is closed when so many nested calls have ended, or nil where they have.
+func (g *Guest) idleAfter(begun int) <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.settled == begun {
+		return nil
+	}
+	g.awaited, g.idle = begun, make(chan struct{})
+	return g.idle
+}
+
+func (g *Guest) leaveSlot() {
+	if g.w.has {
+		g.w.has = false
+		g.rt.slots.release()
 	}
 }

@@ -32,9 +32,8 @@ type slots struct {
 	share    func(int) // where set, is told of lent
 
 	back   []*ticket
-	left   int       // of those that gave up
-	nested []*future // newest last; some are claimed already
-	stale  int       // of those
+	left   int // of those that gave up
+	nested nestedCalls
 	roots  []*ticket
 	gone   int // roots that gave up
 	turn   int
@@ -222,14 +221,10 @@ func (s *slots) pick() (*ticket, *future) {
 			return t, nil
 		}
 	}
-	for len(s.nested) > 0 && s.running < s.slots { // what is lent is not for them: it could be their own tree that computes
-		f := s.nested[len(s.nested)-1]
-		s.nested = s.nested[:len(s.nested)-1]
-		if f.state == queued {
-			f.state = claimed
+	if s.running < s.slots { // what is lent is not for them: it could be their own tree that computes
+		if f := s.nested.pop(); f != nil {
 			return nil, f
 		}
-		s.stale--
 	}
 	return s.root(), nil
 }
@@ -256,10 +251,10 @@ func (s *slots) root() *ticket {
 func (s *slots) push(f *future) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.nested = append(s.nested, f)
+	s.nested.push(f)
 	switch {
 	case s.running >= s.slots:
-	case len(s.nested)-s.stale > 1:
+	case s.nested.queued > 1:
 		s.dispatch()
 	case !s.armed:
 		s.armed = true
@@ -279,49 +274,14 @@ func (s *slots) steal() {
 func (s *slots) claim(f *future) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f.state != queued {
-		return false
-	}
-	f.state = claimed
-	if n := len(s.nested); s.nested[n-1] == f {
-		s.nested[n-1] = nil
-		s.nested = s.nested[:n-1]
-		return true
-	}
-	s.stale++
-	if s.stale > 64 && s.stale > len(s.nested)/2 {
-		s.compact()
-	}
-	return true
+	return s.nested.claim(f)
 }
 
-// drop takes calls that nobody has begun, and whose caller has ended, out of the queue. It returns the others.
-func (s *slots) drop(calls []*future) []*future {
+// drop forgets the calls of a guest that has ended which nobody has begun, and returns how many somebody has.
+func (s *slots) drop(g *Guest) (begun int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	begun := calls[:0]
-	for _, f := range calls {
-		if f.state != queued {
-			begun = append(begun, f)
-			continue
-		}
-		f.state = claimed
-		s.stale++
-	}
-	s.compact()
-	return begun
-}
-
-// compact forgets the claimed ones. The lock is held.
-func (s *slots) compact() {
-	kept := s.nested[:0]
-	for _, f := range s.nested {
-		if f.state == queued {
-			kept = append(kept, f)
-		}
-	}
-	clear(s.nested[len(kept):])
-	s.nested, s.stale = kept, 0
+	return s.nested.drop(g)
 }
 
 // freed looks whether released memory lets somebody begin.

@@ -50,8 +50,9 @@ func TestOrder(t *testing.T) {
 	for _, n := range []string{"root 1", "root 2"} {
 		s.queueRoot(t, n, order)
 	}
+	parent := &Guest{}
 	for _, n := range []string{"a", "b", "c", "d", "e"} {
-		f := &future{}
+		f := &future{parent: parent}
 		names[f] = n
 		s.push(f)
 	}
@@ -153,8 +154,9 @@ func TestClaims(t *testing.T) {
 			for !s.try(1) {
 				time.Sleep(time.Millisecond)
 			}
+			parent := &Guest{}
 			for range 500 {
-				a, b := &future{}, &future{}
+				a, b := &future{parent: parent}, &future{parent: parent}
 				s.push(a)
 				s.push(b)
 				if s.claim(a) {
