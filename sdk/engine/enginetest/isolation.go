@@ -23,6 +23,7 @@ func testIsolation(t *testing.T, open Open) {
 	t.Run("WarmUp", func(t *testing.T) { testWarmUp(t, open) })
 	t.Run("Hook", func(t *testing.T) { testHook(t, open) })
 	t.Run("Environments", func(t *testing.T) { testEnvironments(t, open) })
+	t.Run("Ends", func(t *testing.T) { testEnds(t, open) })
 	t.Run("Looks", func(t *testing.T) { testLooks(t, open) })
 	t.Run("Memory", func(t *testing.T) { testParkedMemory(t, open) })
 }

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/abi"
 	"github.com/essa-project/essad/sdk/engine/admit"
 	"github.com/essa-project/essad/sdk/status"
@@ -9,10 +10,21 @@ import (
 // meter notes the fuel that the guest is entered with, after it was set to the limit if there is one. What initialisation
 // takes has the same limit and does not count: a call that finds its instance initialised uses as much as one that does not.
 func (g *Guest) meter() {
-	if g.lim.Fuel > 0 {
+	g.paid = 0
+	switch {
+	case g.lim.Fuel > 0:
 		g.setFuel(g.lim.Fuel)
+		g.entered = min(g.lim.Fuel, admit.NoFuelLimit)
+	case g.clean():
+		g.entered = admit.NoFuelLimit
+	default:
+		g.entered = g.fuel()
 	}
-	g.entered, g.paid = g.fuel(), 0
+}
+
+// clean tells whether nothing has run in the instance since its globals were set to what calls begin with.
+func (g *Guest) clean() bool {
+	return g.res != nil && g.stats.Instance != engine.Initialised && !g.mod.renews
 }
 
 // fuel returns what the guest has left.
@@ -29,15 +41,12 @@ func (g *Guest) setFuel(left int64) {
 	g.inst.SetGlobal64(admit.GlobalFuel, fuel)
 }
 
-// readMeter counts what the guest has used. What it paid for nested calls is counted with them.
-func (g *Guest) readMeter() {
-	if g.inst == nil {
-		return
+// used returns what the guest has used since it was entered. What it paid for nested calls is counted with them.
+func (g *Guest) used() int64 {
+	if g.entered == 0 { // it never was
+		return 0
 	}
-	used := g.entered - g.fuel() - g.paid
-	g.mu.Lock()
-	g.stats.Fuel += used
-	g.mu.Unlock()
+	return g.entered - g.fuel() - g.paid
 }
 
 // nestedFuel returns the limit for a nested call: what its caller has left.

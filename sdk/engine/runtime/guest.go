@@ -12,35 +12,39 @@ import (
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/abi"
 	"github.com/essa-project/essad/sdk/engine/admit"
+	"github.com/essa-project/essad/sdk/engine/snapshot"
 	"github.com/essa-project/essad/sdk/engine/wasi"
 	"github.com/essa-project/essad/sdk/status"
 )
 
 // Guest is one invocation. What is exported of it is for backends.
 type Guest struct {
-	rt     *Runtime
-	call   *engine.Call
-	mod    *module
-	lim    engine.Limits
-	origin engine.Origin
-	scope  *scope
-	base   context.Context // of whoever invoked, without its end
+	rt   *Runtime
+	call *engine.Call
+	mod  *module
+	lim  engine.Limits
+	base context.Context // of whoever invoked
 
 	// The goroutine that runs the guest owns these.
 	w         *worker
-	pool      *pool // nil where its instance is its own
+	own       worker         // w, where no other goroutine runs it
+	asks      *engine.Origin // made when first needed, for whoever is asked may keep it
+	scope     *scope         // likewise
+	pool      *pool          // nil where its instance is its own
+	ready     *resident      // a parked instance that obtain will find
 	inst      Instance
 	res       *resident // inst, where it may be kept
 	initial   *step     // what is running of the initialisation
 	touched   string    // what of the world initialisation has seen or changed
 	wide      bool      // its data are mapped
 	pinned    bool      // to its thread
-	faults    int64     // of that thread, when it was pinned
-	shift     int64     // of its monotonic clock
-	seeds     [][]byte  // what initialisation was given as random
-	given     int       // bytes of that
+	faults    snapshot.Watch
+	shift     int64    // of its monotonic clock
+	seeds     [][]byte // what initialisation was given as random
+	given     int      // bytes of that
 	abi       abi.State
 	wasi      wasi.State
+	param     [1]uint64
 	hostCalls int64
 	entered   int64 // fuel that the guest was entered with
 	paid      int64 // fuel of nested calls that was taken from it
@@ -57,6 +61,10 @@ type Guest struct {
 
 	watch watch
 	queue callQueue // nested calls that nobody has begun; guarded by slots
+	loose bool      // somebody may still refer to it who has nothing to do with it any more
+	calls bool      // it has made nested calls; the goroutine's that runs the guest
+
+	prev, next *Guest // calls from outside; guarded by Runtime.mu
 
 	ended atomic.Bool // cause is set
 
@@ -78,64 +86,116 @@ type Guest struct {
 // instanceBytes is what an instance costs beside its memory and tables, where the engine does not say that it is more.
 const instanceBytes = 64 << 10
 
-// newGuest checks a call and makes an invocation of it. run or discard must follow.
-func (rt *Runtime) newGuest(ctx context.Context, c *engine.Call, m *module, parent *Guest) (*Guest, error) {
-	lim := rt.limitsOf(c)
+// newGuest makes an invocation, of which nothing is known yet.
+func (rt *Runtime) newGuest() *Guest {
+	g, ok := rt.guests.Get().(*Guest)
+	if !ok {
+		g = new(Guest)
+	}
+	g.rt = rt
+	return g
+}
+
+// recycle lets an invocation be another one, where nobody can refer to it any more. It has ended, and no lock of it is held:
+// of those it is known to, its parent and the runtime have forgotten it.
+func (rt *Runtime) recycle(g *Guest) {
+	// Who ends an invocation does so at any time; its nested calls are known to workers; and what began as the first of its
+	// pool may have left itself to others.
+	if g.loose || g.ended.Load() || g.calls || g.stats.Instance == engine.Initialised || g.inst != nil {
+		return
+	}
+	*g = Guest{}
+	rt.guests.Put(g)
+}
+
+// set checks a call and makes g its invocation. run or discard must follow, unless it fails.
+func (g *Guest) set(ctx context.Context, c *engine.Call, m *module) error {
+	rt := g.rt
+	g.call, g.mod, g.base = c, m, ctx
+	rt.limitsOf(c, &g.lim)
 	if err := m.check(c); err != nil {
-		return nil, err
+		return err
 	}
-	if lim.Args > 0 && int64(len(c.Args)) > lim.Args {
-		return nil, status.LimitError("args", "the call has %d bytes of arguments, and the limit is %d", len(c.Args), lim.Args)
+	if most := g.lim.Args; most > 0 && int64(len(c.Args)) > most {
+		return status.LimitError("args", "the call has %d bytes of arguments, and the limit is %d", len(c.Args), most)
 	}
-	if c.Depth > lim.CallDepth {
-		return nil, status.LimitError("call_depth", "calls are nested deeper than %d", lim.CallDepth)
+	if c.Depth > g.lim.CallDepth {
+		return status.LimitError("call_depth", "calls are nested deeper than %d", g.lim.CallDepth)
 	}
-	if need := m.minimum(); need > lim.Memory {
-		return nil, status.LimitError("memory", "the module needs %d bytes of memory, and the limit is %d", need, lim.Memory)
+	if need := m.minimum(); need > g.lim.Memory {
+		return status.LimitError("memory", "the module needs %d bytes of memory, and the limit is %d", need, g.lim.Memory)
 	}
-	g := &Guest{rt: rt, call: c, mod: m, lim: lim, tables: m.tables, need: m.minimum() + m.weight}
-	if p, size := rt.pools.use(m, c); p != nil {
-		g.pool = p
-		if begins := int64(size) + m.tables; begins > lim.Memory {
-			rt.pools.leave(p)
-			g.pool = nil // its own initialisation will tell what there is too little for
+	g.tables, g.need = m.tables, m.minimum()+m.weight
+	if p, r, size := rt.pools.use(m, c); p != nil {
+		g.pool, g.ready = p, r
+		if begins := int64(size) + m.tables; begins > g.lim.Memory {
+			g.leavePool() // its own initialisation will tell what there is too little for
 		} else {
 			g.need = max(g.need, begins+m.weight)
 		}
 	}
-	g.origin = engine.Origin{Call: c.ID, Root: c.Root, Module: c.Module, Scope: c.Scope, Deadline: c.Deadline, Depth: c.Depth}
-	if parent != nil {
-		g.base = parent.base
-	} else {
-		g.base = context.WithoutCancel(ctx)
-	}
-	g.scope = rt.cache.use(c.Scope)
-	for _, v := range c.Fresh {
-		if v.Key == "" {
-			g.scope.passed(v.Version)
-			continue
-		}
-		g.scope.wrote(v.Key, v.Version)
+	if len(c.Fresh) > 0 {
+		g.see(c.Fresh)
 	}
 	g.abi.Host, g.abi.Args = (*host)(g), c.Args
-	g.wasi = wasi.State{Env: (*env)(g), Args: c.Argv, Environ: c.Env, Line: int(lim.LogLine)}
-	return g, nil
+	g.wasi.Env, g.wasi.Args, g.wasi.Environ, g.wasi.Line = (*env)(g), c.Argv, c.Env, int(g.lim.LogLine)
+	return nil
+}
+
+// see has the near cache serve nothing older than these versions.
+func (g *Guest) see(versions []engine.KeyVersion) {
+	for _, v := range versions {
+		if v.Key == "" {
+			g.near().passed(v.Version)
+			continue
+		}
+		g.near().wrote(v.Key, v.Version)
+	}
+}
+
+// near returns what is cached of the invocation's scope. Most calls never ask for it; where nobody does nothing is cached.
+func (g *Guest) near() *scope {
+	if g.scope == nil {
+		g.scope = g.rt.cache.use(g.call.Scope)
+	}
+	return g.scope
+}
+
+// origin says on whose behalf the border is asked.
+func (g *Guest) origin() *engine.Origin {
+	if g.asks == nil {
+		c := g.call
+		g.asks = &engine.Origin{
+			Call: c.ID, Root: c.Root, Module: c.Module, Scope: c.Scope, Deadline: c.Deadline, Depth: c.Depth,
+		}
+	}
+	return g.asks
 }
 
 // discard ends an invocation that did not run.
 func (g *Guest) discard() { g.release() }
 
 func (g *Guest) release() {
-	if g.pool != nil {
-		g.rt.pools.leave(g.pool)
+	g.leavePool()
+	if g.scope != nil {
+		g.rt.cache.unuse(g.scope)
+		g.scope = nil
 	}
-	g.rt.cache.unuse(g.scope)
-	g.mu.Lock()
-	if g.stop != nil {
+	if g.stop != nil { // set by this goroutine
 		g.stop()
 	}
-	g.mu.Unlock()
 	g.unreserve()
+}
+
+// leavePool gives back what was got from the pool and has not been used.
+func (g *Guest) leavePool() {
+	switch {
+	case g.ready != nil:
+		g.rt.pools.park(g.ready, true)
+	case g.pool != nil:
+		g.rt.pools.leave(g.pool)
+	}
+	g.ready, g.pool = nil, nil
 }
 
 // unreserve gives back the memory.
@@ -151,7 +211,7 @@ func (g *Guest) context() context.Context {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.ctx == nil {
-		g.ctx, g.stop = context.WithCancel(g.base)
+		g.ctx, g.stop = context.WithCancel(context.WithoutCancel(g.base))
 		if g.cause != nil {
 			g.stop()
 		}
@@ -184,6 +244,9 @@ func (g *Guest) end(cause error) {
 
 // why returns the reason for the end.
 func (g *Guest) why() error {
+	if !g.ended.Load() {
+		return nil
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.cause
@@ -220,16 +283,22 @@ func (g *Guest) timed() {
 	}
 }
 
+// untimed takes it out again. Where it was not there the watchdog is about to end it, however late.
+func (g *Guest) untimed() {
+	if !g.watch.at.IsZero() && !g.rt.watch.remove(g) {
+		g.loose = true
+	}
+}
+
 // run runs the invocation to its end and releases all it holds. Its memory is reserved; w holds a slot, and holds one
-// afterwards unless the invocation ended while it waited for it.
-func (g *Guest) run(w *worker) (*engine.Result, error) {
-	g.w, g.begun = w, time.Now()
+// afterwards unless the invocation ended while it waited for it. begun is the time.
+func (g *Guest) run(w *worker, begun time.Time) (*engine.Result, error) {
+	g.w, g.begun = w, begun
 	defer g.release()
 	g.timed()
-	defer g.rt.watch.remove(g)
+	defer g.untimed()
 
 	exit, err := g.execute()
-	g.readMeter()
 	g.leaveInstance(err == nil)
 	if flushErr := g.flush(); err == nil {
 		err = flushErr
@@ -241,9 +310,8 @@ func (g *Guest) run(w *worker) (*engine.Result, error) {
 	if err == nil {
 		err = g.why()
 	}
-	ended := time.Now()
-	g.stats.Guest = ended.Sub(g.begun)
-	if d := g.call.Deadline; err == nil && !d.IsZero() && !ended.Before(d) {
+	g.stats.Guest = time.Since(g.begun)
+	if d := g.call.Deadline; err == nil && !d.IsZero() && !g.begun.Add(g.stats.Guest).Before(d) {
 		err = errDeadline() // the watchdog would have said so in a moment, and may have ended a nested call by it
 	}
 	g.stats.HostCalls = g.hostCalls
@@ -258,9 +326,7 @@ func (g *Guest) result(exit uint32) *engine.Result {
 	if !g.call.Run {
 		r.Value, r.HasValue = g.abi.Result()
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	r.Writes, r.Frontier = g.wrote.list(), g.wrote.frontier
+	r.Writes, r.Frontier = g.wrote.list(), g.wrote.frontier // nested calls have ended
 	return r
 }
 
@@ -297,10 +363,19 @@ func (g *Guest) execute() (exit uint32, err error) {
 	}
 	last := g.mod.last(g.call)
 	g.meter()
-	if err := g.inst.Call(last.export, last.params(g.call.Args)); err != nil {
+	if err := g.enter(last); err != nil {
 		return g.verdict(last, err)
 	}
 	return 0, nil
+}
+
+// enter runs a step. The parameter is the invocation's: one of its own would be an allocation.
+func (g *Guest) enter(s step) error {
+	if !s.withArgs {
+		return g.inst.Call(s.export, nil)
+	}
+	g.param[0] = uint64(len(g.abi.Args))
+	return g.inst.Call(s.export, g.param[:])
 }
 
 // verdict tells what an error that came out of the guest means.
@@ -319,6 +394,9 @@ func (g *Guest) verdict(s step, err error) (uint32, error) {
 	if cause := g.why(); cause != nil {
 		return 0, cause
 	}
+	if d := g.call.Deadline; !d.IsZero() && !time.Now().Before(d) {
+		return 0, errDeadline() // a nested call may have been told so already, and the guest has made of it what it could
+	}
 	switch trap := (*abi.Trap)(nil); {
 	case errors.As(g.importErr, &trap):
 		return 0, status.Errorf(status.GuestFault, "%s: %w", s.name(), err)
@@ -332,18 +410,25 @@ func (g *Guest) verdict(s step, err error) (uint32, error) {
 	return 0, status.Errorf(status.GuestFault, "%s: %w", s.name(), err)
 }
 
-// leaveInstance keeps the instance where that is wanted and its call returned, or frees it; nobody stops it any more.
+// leaveInstance keeps the instance where that is wanted and its call returned, or frees it; nobody stops it any more. What
+// the guest has used is counted.
 func (g *Guest) leaveInstance(returned bool) {
+	used := int64(0)
+	if g.inst != nil {
+		used = g.used()
+	}
 	g.mu.Lock()
 	g.armed = nil
 	returned = returned && g.cause == nil
+	g.stats.Fuel += used
 	g.mu.Unlock()
 	if g.inst == nil {
 		return
 	}
 	defer g.unpin()
-	g.stats.Memory = uint64(len(g.inst.Memory()))
-	if returned && g.keep() {
+	size := len(g.inst.Memory())
+	g.stats.Memory = uint64(size)
+	if returned && g.keep(size) {
 		g.rt.slots.freed()
 		return
 	}
@@ -358,7 +443,7 @@ const flushTime = 50 * time.Millisecond
 // flush passes on the lines that the guest had begun.
 func (g *Guest) flush() error {
 	if g.ended.Load() {
-		ctx, cancel := context.WithTimeout(g.base, flushTime)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(g.base), flushTime)
 		defer cancel()
 		g.wasi.Env = lastWords{(*env)(g), ctx}
 	}
@@ -379,7 +464,7 @@ func (l lastWords) Output(stream int, p []byte) error {
 	if room := l.lim.Log - l.logged; l.lim.Log > 0 {
 		p = p[:min(int64(len(p)), max(room, 0))]
 	}
-	return l.rt.border.Output(l.ctx, &l.origin, engine.Stream(stream), append([]byte(nil), p...))
+	return l.rt.border.Output(l.ctx, (*Guest)(l.env).origin(), engine.Stream(stream), append([]byte(nil), p...))
 }
 
 // GrowMemory tells whether the instance's memory may grow from one size to another, and accounts for it.

@@ -54,7 +54,8 @@ func (h *host) Start(name string, args []byte) (abi.Future, error) {
 
 func (h *host) Load(key []byte, wait bool) (abi.Value, error) {
 	g := (*Guest)(h)
-	if e := g.scope.get(key); e != nil {
+	scope := g.near()
+	if e := scope.get(key); e != nil {
 		g.newest = max(g.newest, e.newest)
 		return e.value, nil
 	}
@@ -62,26 +63,26 @@ func (h *host) Load(key []byte, wait bool) (abi.Value, error) {
 	var (
 		v    engine.Value
 		err  error
-		seq  = g.scope.begin(k)
+		seq  = scope.begin(k)
 		done bool
 	)
 	defer func() {
 		if !done { // the border panicked
-			g.scope.end(k, seq, nil)
+			scope.end(k, seq, nil)
 		}
 	}()
-	if end := g.pause(func(ctx context.Context) { v, err = g.rt.border.Load(ctx, &g.origin, []byte(k), wait) }); end != nil {
+	if end := g.pause(func(ctx context.Context) { v, err = g.rt.border.Load(ctx, g.origin(), []byte(k), wait) }); end != nil {
 		return abi.Value{}, end
 	}
 	done = true
 	if err != nil {
-		g.scope.end(k, seq, nil)
+		scope.end(k, seq, nil)
 		return abi.Value{}, err
 	}
 	if v.Data == nil {
 		v.Data = []byte{}
 	}
-	e := g.scope.end(k, seq, &v)
+	e := scope.end(k, seq, &v)
 	g.newest = max(g.newest, e.newest)
 	return e.value, nil
 }
@@ -93,9 +94,9 @@ func (h *host) Merge(key, value []byte) error {
 		version uint64
 		err     error
 	)
-	end := g.pause(func(ctx context.Context) { version, err = g.rt.border.Merge(ctx, &g.origin, []byte(k), v) })
+	end := g.pause(func(ctx context.Context) { version, err = g.rt.border.Merge(ctx, g.origin(), []byte(k), v) })
 	if err == nil && version > 0 {
-		g.scope.wrote(k, version)
+		g.near().wrote(k, version)
 		g.mu.Lock()
 		g.wrote.add(k, version)
 		g.mu.Unlock()
@@ -126,7 +127,7 @@ func (e *env) Output(stream int, p []byte) error {
 func (g *Guest) output(stream int, p []byte) error {
 	var err error
 	q := append(make([]byte, 0, len(p)), p...)
-	if end := g.pause(func(ctx context.Context) { err = g.rt.border.Output(ctx, &g.origin, engine.Stream(stream), q) }); end != nil {
+	if end := g.pause(func(ctx context.Context) { err = g.rt.border.Output(ctx, g.origin(), engine.Stream(stream), q) }); end != nil {
 		return end
 	}
 	if err != nil {
@@ -144,7 +145,7 @@ func (e *env) Input(most int) ([]byte, error) {
 		p   []byte
 		err error
 	)
-	if end := g.pause(func(ctx context.Context) { p, err = g.rt.border.Input(ctx, &g.origin, min(most, 64<<10)) }); end != nil {
+	if end := g.pause(func(ctx context.Context) { p, err = g.rt.border.Input(ctx, g.origin(), min(most, 64<<10)) }); end != nil {
 		return nil, end
 	}
 	if err != nil && !errors.Is(err, io.EOF) {

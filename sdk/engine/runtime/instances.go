@@ -29,7 +29,13 @@ func (g *Guest) obtain() error {
 	if p == nil {
 		return g.initialised()
 	}
-	if r := g.rt.pools.take(p); r != nil {
+	r := g.ready
+	if g.ready = nil; r == nil { // another call may have left one meanwhile
+		if r = g.rt.pools.take(p); r != nil {
+			g.reserved.Add(r.charge)
+		}
+	}
+	if r != nil {
 		if g.claim(int64(r.size) + g.tables + g.mod.weight) {
 			r.Bind(g)
 			g.inst, g.res, g.stats.Instance = r.Keeper, r, engine.Kept
@@ -304,13 +310,11 @@ func (g *Guest) verify(r *resident, s *snap) bool {
 	return same
 }
 
-// scanBytes is up to which size the kernel is sooner asked for the written pages of a memory than, twice, for page faults.
-const scanBytes = 512 << 10
-
 // pin holds the goroutine to its thread while the guest runs, so that the thread's page faults are the guest's.
 func (g *Guest) pin() {
 	goruntime.LockOSThread()
-	g.pinned, g.faults = true, snapshot.Faults()
+	g.pinned = true
+	g.faults.Begin()
 }
 
 // unpin ends that, and tells whether all since pin was on one thread and took no fault.
@@ -319,19 +323,19 @@ func (g *Guest) unpin() (quiet bool) {
 		return false
 	}
 	g.pinned = false
-	quiet = g.faults >= 0 && snapshot.Faults() == g.faults
+	quiet = g.faults.Quiet()
 	goruntime.UnlockOSThread()
 	return quiet
 }
 
-// keep leaves the instance, whose call returned, for others. It returns false where that is not possible: then it is to be
-// closed.
-func (g *Guest) keep() bool {
+// keep leaves the instance, whose call returned and whose memory has so many bytes, for others. It returns false where that
+// is not possible: then it is to be closed.
+func (g *Guest) keep(size int) bool {
 	r := g.res
 	if r == nil {
 		return false
 	}
-	r.size = len(r.Memory())
+	r.size = size
 	r.charge = g.mod.weight + g.tables + int64(r.size)
 	if s := r.snap; s != nil {
 		if r.size != s.size {
@@ -352,14 +356,15 @@ func (g *Guest) keep() bool {
 		r.charge = g.mod.weight + g.tables + int64(private)
 	}
 	r.Bind(nil)
-	g.res, g.inst = nil, nil
+	g.res, g.inst, g.pool = nil, nil, nil
 	if spare := g.reserved.Swap(0) - r.charge; spare > 0 {
 		g.rt.budget.release(spare)
 	} else if !g.rt.budget.reserve(-spare) {
 		r.charge += spare
 		g.rt.pools.close([]*resident{r})
+		g.rt.pools.leave(r.pool)
 		return true
 	}
-	g.rt.pools.park(r)
+	g.rt.pools.park(r, true)
 	return true
 }

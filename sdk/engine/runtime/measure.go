@@ -202,15 +202,14 @@ func (m *measuring) guest(rt *Runtime) (*Guest, error) {
 	}
 	defer rt.modules.give(mod) // nobody else is there to evict it
 	c := m.call
-	g, err := rt.newGuest(context.Background(), &c, mod, nil)
-	if err != nil {
+	g := rt.newGuest()
+	if err := g.set(context.Background(), &c, mod); err != nil {
 		return nil, err
 	}
 	g.w = &worker{has: true}
-	if !rt.budget.reserve(g.need) {
+	if !g.reserve(rt.budget.reserve) {
 		return nil, status.Errorf(status.Overloaded, "the engine has no memory for so many instances")
 	}
-	g.reserved.Store(g.need)
 	if err := g.obtain(); err != nil {
 		g.release()
 		return nil, err
@@ -221,10 +220,7 @@ func (m *measuring) guest(rt *Runtime) (*Guest, error) {
 	return g, err
 }
 
-func (g *Guest) enterLast() error {
-	last := g.mod.last(g.call)
-	return g.inst.Call(last.export, last.params(g.call.Args))
-}
+func (g *Guest) enterLast() error { return g.enter(g.mod.last(g.call)) }
 
 // instances looks at what the process takes for instances that have been entered, and for the same ones when they are parked.
 func (m *measuring) instances(rt *Runtime) error {

@@ -33,10 +33,12 @@ type module struct {
 	base    *base            // what its memory begins with
 	globals []string         // that make up an instance's state with its memory
 	initial []step           // initialisation
+	badInit error            // why it cannot be run
 	renews  bool             // it exports RestoredExport
 	cold    string           // why instances cannot be set back
 	unkept  bool             // and cannot be kept either
 	pools   map[string]*pool // guarded by Runtime.pools
+	recent  *pool            // the one used last; likewise
 
 	refs    int // calls that use it; guarded by modules.mu
 	dropped bool
@@ -81,6 +83,7 @@ func (rt *Runtime) newModule(id string, a *artefact, b *base, code Code, cached 
 		m.initial = append(m.initial, step{export: admit.StartExport})
 	}
 	if a.Facts.HasInitialize {
+		m.badInit = m.plain("_initialize")
 		m.initial = append(m.initial, step{export: "_initialize"})
 	}
 	if t, ok := a.Facts.Functions[RestoredExport]; ok {
@@ -172,10 +175,8 @@ func (m *module) main() (string, error) {
 
 // check tells whether the module can serve a call.
 func (m *module) check(c *engine.Call) error {
-	if m.facts.HasInitialize {
-		if err := m.plain("_initialize"); err != nil {
-			return err
-		}
+	if m.badInit != nil {
+		return m.badInit
 	}
 	if c.WarmUp != "" {
 		if err := m.canWarmUp(c.WarmUp); err != nil {

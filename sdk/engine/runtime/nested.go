@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"time"
 
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/abi"
@@ -73,6 +74,7 @@ func (g *Guest) adopt(f *future) error {
 	if g.cause != nil {
 		return &abi.End{Err: g.cause}
 	}
+	g.calls = true
 	if f.older = g.open; f.older != nil {
 		f.older.newer = f
 	}
@@ -100,6 +102,9 @@ func (g *Guest) begin(f *future, c *Guest) error {
 func (rt *Runtime) runNested(f *future, w *worker) {
 	defer func() {
 		if p := recover(); p != nil {
+			if f.guest != nil {
+				f.guest.loose = true
+			}
 			f.finish(nil, rt.bug("a nested call", p))
 		}
 	}()
@@ -112,19 +117,22 @@ func (f *future) run(rt *Runtime, w *worker) (*engine.Result, error) {
 		return nil, cause
 	}
 	// The parent waits for its nested calls, so its module stays.
-	g, err := rt.newGuest(p.base, f.engineCall(), p.mod, p)
-	if err != nil {
+	g := rt.newGuest()
+	if err := g.set(p.base, f.engineCall(), p.mod); err != nil {
+		rt.recycle(g)
 		return nil, err
 	}
 	if cause := p.begin(f, g); cause != nil {
 		g.discard()
 		return nil, cause
 	}
-	if !rt.budget.reserveNested(g.need) {
-		return f.outside(g, w)
+	if !g.reserve(rt.budget.reserveNested) {
+		g.unready()
+		if !g.reserve(rt.budget.reserveNested) {
+			return f.outside(g, w)
+		}
 	}
-	g.reserved.Store(g.need)
-	res, err := g.run(w)
+	res, err := g.run(w, time.Now())
 	f.fuel = g.stats.Fuel // of a call that failed as well
 	return res, err
 }
@@ -145,16 +153,16 @@ func (f *future) outside(g *Guest, w *worker) (*engine.Result, error) {
 		res *engine.Result
 		err error
 	)
-	if end := g.pause(func(ctx context.Context) { res, err = g.rt.border.Call(ctx, &g.origin, &c) }); end != nil {
+	if end := g.pause(func(ctx context.Context) { res, err = g.rt.border.Call(ctx, g.origin(), &c) }); end != nil {
 		return nil, g.orCause(end)
 	}
 	if err != nil {
 		return nil, err
 	}
-	for _, v := range res.Writes {
-		g.scope.wrote(v.Key, v.Version)
+	g.see(res.Writes)
+	if res.Frontier > 0 {
+		g.near().passed(res.Frontier)
 	}
-	g.scope.passed(res.Frontier)
 	f.fuel = res.Stats.Fuel
 	return res, nil
 }
@@ -165,6 +173,7 @@ func (f *future) finish(res *engine.Result, err error) {
 	p.mu.Lock()
 	p.close(f)
 	delete(p.runs, f.guest)
+	guest, known := f.guest, p.cause != nil // to who ends the parent
 	p.stats.Fuel += f.fuel
 	p.held -= int64(len(f.args) + futureBytes)
 	if res != nil {
@@ -187,6 +196,9 @@ func (f *future) finish(res *engine.Result, err error) {
 		close(p.idle)
 	}
 	p.mu.Unlock()
+	if guest != nil && !known {
+		guest.rt.recycle(guest)
+	}
 }
 
 // closed is the channel of whatever is over.
@@ -280,6 +292,9 @@ func (f *future) Forget() {
 // finishNested waits for the nested calls nobody has waited for. The guest has ended, so there will be no more of them, and
 // where it was ended they are: those that nobody has begun are forgotten all at once, as there may be very many.
 func (g *Guest) finishNested() {
+	if !g.calls {
+		return
+	}
 	for !g.ended.Load() {
 		f := g.newestOpen()
 		if f == nil {

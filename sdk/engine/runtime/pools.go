@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"slices"
 	"strings"
 	"sync"
 
@@ -16,6 +17,9 @@ type pool struct {
 	key     string
 	reused  bool
 	durable bool // nothing but the module decides what its snapshot is
+
+	scope, warmUp string // what key is made of
+	env, argv     []string
 
 	// Guarded by pools.mu.
 	snap    *snap
@@ -43,7 +47,8 @@ type resident struct {
 	pool    *pool
 	snap    *snap             // that it is set back to; nil where it is not
 	mapping *snapshot.Mapping // nil where there is no memory, or it is not set back
-	random  [maxSeeds * seedBytes]byte
+	random  [2 * maxSeeds * seedBytes]byte
+	unused  int   // the first bytes of random that are
 	charge  int64 // of the engine's budget, while it is parked
 	size    int   // bytes of memory, while it is parked
 
@@ -85,23 +90,18 @@ func poolKey(c *engine.Call) string {
 	return b.String()
 }
 
-// use returns the pool for a call, which is left with leave; nil where its instance must be a new one. size is what its
-// memory begins with.
-func (ps *pools) use(m *module, c *engine.Call) (p *pool, size int) {
+// use returns the pool for a call, which is left with leave or park; nil where its instance must be a new one. size is what
+// its memory begins with. r is a parked instance that is the call's now, or nil; so is its charge.
+func (ps *pools) use(m *module, c *engine.Call) (p *pool, r *resident, size int) {
 	reused := c.Isolation == engine.Reused
 	switch {
 	case c.Isolation == engine.Fresh || c.Run || m.cold != "" && (!reused || m.unkept):
-		return nil, 0
+		return nil, nil, 0
 	}
-	key := poolKey(c)
 	var evicted []*resident
 	ps.mu.Lock()
-	if p = m.pools[key]; p == nil {
-		if len(m.pools) >= ps.kinds {
-			evicted = ps.dropOldest(m)
-		}
-		p = &pool{mod: m, key: key, reused: reused, durable: !reused && len(c.Env)+len(c.Argv) == 0}
-		m.pools[key] = p
+	if p = m.recent; p == nil || !p.serves(c) {
+		p, evicted = ps.find(m, c)
 	}
 	p.refs++
 	ps.clock++
@@ -109,9 +109,34 @@ func (ps *pools) use(m *module, c *engine.Call) (p *pool, size int) {
 	if p.snap != nil {
 		size = p.snap.size
 	}
+	r = ps.pop(p)
 	ps.mu.Unlock()
 	ps.close(evicted)
-	return p, size
+	return p, r, size
+}
+
+// find returns a call's pool by its key, made where there is none. The lock is held; the instances are to be closed.
+func (ps *pools) find(m *module, c *engine.Call) (p *pool, evicted []*resident) {
+	key := poolKey(c)
+	if p = m.pools[key]; p == nil {
+		if len(m.pools) >= ps.kinds {
+			evicted = ps.dropOldest(m)
+		}
+		p = &pool{
+			mod: m, key: key, reused: c.Isolation == engine.Reused, scope: c.Scope, warmUp: c.WarmUp,
+			env: slices.Clone(c.Env), argv: slices.Clone(c.Argv),
+		}
+		p.durable = !p.reused && len(p.env)+len(p.argv) == 0
+		m.pools[key] = p
+	}
+	m.recent = p
+	return p, evicted
+}
+
+// serves tells whether a call's pool is this one, as comparing their keys would.
+func (p *pool) serves(c *engine.Call) bool {
+	return p.reused == (c.Isolation == engine.Reused) && (!p.reused || p.scope == c.Scope) && p.warmUp == c.WarmUp &&
+		slices.Equal(p.env, c.Env) && slices.Equal(p.argv, c.Argv)
 }
 
 // leave ends an invocation's use of a pool.
@@ -139,6 +164,9 @@ func (ps *pools) dropOldest(m *module) []*resident {
 // drop takes a pool out. The lock is held; the instances are to be closed. The snapshot is freed by who leaves it last.
 func (ps *pools) drop(p *pool) []*resident {
 	delete(p.mod.pools, p.key)
+	if p.mod.recent == p {
+		p.mod.recent = nil
+	}
 	list := p.parked
 	for _, r := range list {
 		ps.unlink(r)
@@ -165,27 +193,36 @@ func (s *snap) close() {
 }
 
 // take returns the instance that was parked last, which is the likeliest to be in the processor's caches; nil where there
-// is none.
+// is none. Its charge is the caller's.
 func (ps *pools) take(p *pool) *resident {
 	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return ps.pop(p)
+}
+
+// pop is take while the lock is held.
+func (ps *pools) pop(p *pool) *resident {
 	n := len(p.parked)
 	if n == 0 {
-		ps.mu.Unlock()
 		return nil
 	}
 	r := p.parked[n-1]
 	p.parked[n-1] = nil
 	p.parked = p.parked[:n-1]
 	ps.unlink(r)
-	ps.mu.Unlock()
-	ps.budget.release(r.charge)
 	return r
 }
 
 // park keeps an instance for the next call. Its charge is reserved. Where there are too many the oldest ones are closed.
-func (ps *pools) park(r *resident) {
+// With leaves it ends the use of its pool as well.
+func (ps *pools) park(r *resident, leaves bool) {
 	var evicted []*resident
+	free := false
 	ps.mu.Lock()
+	if leaves {
+		r.pool.refs--
+		free = r.pool.dropped && r.pool.refs == 0
+	}
 	if r.pool.dropped || r.charge > ps.bytes || ps.most == 0 {
 		evicted = append(evicted, r)
 	} else {
@@ -197,6 +234,9 @@ func (ps *pools) park(r *resident) {
 	}
 	ps.mu.Unlock()
 	ps.close(evicted)
+	if free {
+		ps.free(r.pool)
+	}
 }
 
 // shed closes the instances parked longest until n bytes of the budget are free that were not, or none is left. It returns

@@ -52,10 +52,12 @@ type Runtime struct {
 	restores atomic.Int64
 	modules  *modules
 
+	guests sync.Pool // *Guest that nobody refers to
+
 	mu     sync.Mutex
 	closed bool
-	live   map[*Guest]struct{} // calls from outside
-	calls  sync.WaitGroup      // of those
+	live   *Guest        // calls from outside, a list; the newest
+	gone   chan struct{} // is closed when there are none and will be none
 }
 
 var _ engine.Engine = (*Runtime)(nil)
@@ -67,7 +69,7 @@ func New(b Backend, border engine.Border, s Settings) (*Runtime, error) {
 		s.Snapshots < 0 {
 		return nil, status.Errorf(status.Invalid, "engine settings: no bound may be negative")
 	}
-	rt := &Runtime{backend: b, border: border, set: s, log: s.Log, info: b.Info(), live: map[*Guest]struct{}{}}
+	rt := &Runtime{backend: b, border: border, set: s, log: s.Log, info: b.Info(), gone: make(chan struct{})}
 	rt.budget = &budget{most: s.Memory}
 	rt.pools = &pools{budget: rt.budget, most: s.Parked, bytes: s.ParkedBytes, kinds: s.Snapshots}
 	rt.budget.shed = rt.pools.shed
@@ -107,53 +109,112 @@ func (rt *Runtime) Update(_ context.Context, us []engine.CacheUpdate) error {
 	return nil
 }
 
-// Invoke implements engine.Engine.
-func (rt *Runtime) Invoke(ctx context.Context, c *engine.Call) (res *engine.Result, err error) {
-	if err := rt.enter(); err != nil {
-		return nil, err
+// Invoke implements engine.Engine. What a call of nothing takes is counted in microseconds, so the way is short: few locks,
+// each for a moment, no more than the result is allocated, and where functions defer something they have few ends.
+func (rt *Runtime) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, error) {
+	g := rt.newGuest()
+	if !rt.enlist(g) {
+		return nil, errClosed()
 	}
-	defer rt.calls.Done() // when all that Close takes away is given back
+	defer rt.dismiss(g) // when all that Close takes away is given back
 	m, err := rt.modules.take(c.Module)
 	if err != nil {
 		return nil, err
 	}
 	defer rt.modules.give(m)
-	if !c.Deadline.IsZero() && !time.Now().Before(c.Deadline) {
+	return g.invoke(ctx, c, m)
+}
+
+func (g *Guest) invoke(ctx context.Context, c *engine.Call, m *module) (*engine.Result, error) {
+	now := time.Now()
+	if !c.Deadline.IsZero() && !now.Before(c.Deadline) {
 		return nil, status.Errorf(status.Deadline, "the deadline of the call had passed when it came to the engine")
 	}
-	g, err := rt.newGuest(ctx, c, m, nil)
-	if err != nil {
+	if err := g.set(ctx, c, m); err != nil {
 		return nil, err
 	}
-	rt.enlist(g)
-	defer rt.dismiss(g)
-	if ctx.Done() != nil {
-		stop := context.AfterFunc(ctx, func() { g.end(ctxError(ctx)) })
-		defer stop()
+	stop := g.follow(ctx)
+	err := g.admit(&now)
+	var res *engine.Result
+	if err != nil {
+		g.discard()
+	} else {
+		res, err = g.serve(now)
 	}
+	if stop != nil && !stop() {
+		g.loose = true
+	}
+	return res, err
+}
 
-	if !rt.slots.try(g.need) {
-		queued, acquire := time.Now(), rt.slots.acquire
-		if c.Depth > 0 {
-			acquire = rt.slots.acquireNested
-		}
-		if err := acquire(g.context(), c.Deadline, g.need); err != nil {
-			g.discard()
-			return nil, g.orCause(err)
-		}
-		g.stats.Queued = time.Since(queued)
+// follow has the invocation end with ctx, until stop is called. stop returns false where it is ended by that.
+func (g *Guest) follow(ctx context.Context) (stop func() bool) {
+	// A context that has a way of its own to tell needs no channel for it.
+	if c, ok := ctx.(interface{ AfterFunc(f func()) func() bool }); ok {
+		return c.AfterFunc(func() { g.end(ctxError(ctx)) })
+	}
+	if ctx.Done() == nil {
+		return nil
+	}
+	return context.AfterFunc(ctx, func() { g.end(ctxError(ctx)) })
+}
+
+// admit waits for a slot and memory. now is set to the time where that has passed.
+func (g *Guest) admit(now *time.Time) error {
+	s := g.rt.slots
+	if g.reserve(s.try) {
+		return nil
+	}
+	g.unready() // whoever waits holds nothing that others could use
+	acquire := s.acquire
+	if g.call.Depth > 0 {
+		acquire = s.acquireNested
+	}
+	if err := acquire(g.context(), g.call.Deadline, g.need); err != nil {
+		return g.orCause(err)
 	}
 	g.reserved.Store(g.need)
-	w := &worker{has: true}
+	begun := time.Now()
+	g.stats.Queued = begun.Sub(*now)
+	*now = begun
+	return nil
+}
+
+// reserve has the invocation's memory reserved. A parked instance that is ready for it brings its own.
+func (g *Guest) reserve(reserve func(int64) bool) bool {
+	own := int64(0)
+	if g.ready != nil {
+		own = g.ready.charge
+	}
+	if !reserve(max(g.need-own, 0)) {
+		return false
+	}
+	g.reserved.Store(max(g.need, own))
+	return true
+}
+
+// unready gives a parked instance back.
+func (g *Guest) unready() {
+	if g.ready != nil {
+		g.rt.pools.park(g.ready, false)
+		g.ready = nil
+	}
+}
+
+// serve runs an invocation that holds a slot.
+func (g *Guest) serve(begun time.Time) (res *engine.Result, err error) {
+	w := &g.own
+	w.has = true
 	defer func() {
 		if p := recover(); p != nil {
-			res, err = nil, rt.bug("a call", p)
+			res, err = nil, g.rt.bug("a call", p)
+			g.loose = true
 		}
 		if w.has {
-			rt.slots.release()
+			g.rt.slots.release()
 		}
 	}()
-	return g.run(w)
+	return g.run(w, begun)
 }
 
 func errClosed() error {
@@ -171,31 +232,32 @@ func ctxError(ctx context.Context) error {
 	return err
 }
 
-// enter counts a call that Close waits for.
-func (rt *Runtime) enter() error {
+// enlist makes a call one that Close ends and waits for. It returns false where the engine is closed.
+func (rt *Runtime) enlist(g *Guest) bool {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	if rt.closed {
-		return errClosed()
+		return false
 	}
-	rt.calls.Add(1)
-	return nil
-}
-
-// enlist makes a call one that Close ends.
-func (rt *Runtime) enlist(g *Guest) {
-	rt.mu.Lock()
-	defer rt.mu.Unlock()
-	rt.live[g] = struct{}{}
-	if rt.closed {
-		g.end(errClosedWhile())
+	if g.next = rt.live; g.next != nil {
+		g.next.prev = g
 	}
+	rt.live = g
+	return true
 }
 
 func (rt *Runtime) dismiss(g *Guest) {
 	rt.mu.Lock()
-	defer rt.mu.Unlock()
-	delete(rt.live, g)
+	if g.next != nil {
+		g.next.prev = g.prev
+	}
+	if g.prev != nil {
+		g.prev.next = g.next
+	} else if rt.live = g.next; rt.live == nil && rt.closed {
+		close(rt.gone)
+	}
+	rt.mu.Unlock()
+	rt.recycle(g)
 }
 
 func errClosedWhile() error {
@@ -210,11 +272,14 @@ func (rt *Runtime) Close() error {
 		return nil
 	}
 	rt.closed = true
-	for g := range rt.live {
+	for g := rt.live; g != nil; g = g.next {
 		g.end(errClosedWhile())
 	}
+	if rt.live == nil {
+		close(rt.gone)
+	}
 	rt.mu.Unlock()
-	rt.calls.Wait()
+	<-rt.gone
 	rt.watch.stop()
 	rt.modules.close()
 	if err := rt.backend.Close(); err != nil {

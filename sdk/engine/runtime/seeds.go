@@ -160,8 +160,7 @@ func (l *lineage) followOne(seed []byte) {
 // reseed writes new seeds into the states: as if each had used up its last block, whose end is the next seed.
 func (g *Guest) reseed(r *resident) {
 	mem := r.Memory()
-	fresh := r.random[:seedBytes*len(r.snap.seeds)]
-	g.rt.set.Random(fresh)
+	fresh := r.fresh(g.rt.set.Random, seedBytes*len(r.snap.seeds))
 	le := binary.LittleEndian
 	for i, at := range r.snap.seeds {
 		s := mem[at:][:stateBytes]
@@ -172,13 +171,24 @@ func (g *Guest) reseed(r *resident) {
 	}
 }
 
+// fresh returns n random bytes, of which as many are asked for at a time as there is room for: that costs hardly more than
+// a few. Each is returned once.
+func (r *resident) fresh(random func([]byte), n int) []byte {
+	if r.unused < n {
+		random(r.random[:])
+		r.unused = len(r.random)
+	}
+	r.unused -= n
+	return r.random[r.unused:][:n]
+}
+
 // refresh makes an instance that begins with a snapshot one of its own.
 func (g *Guest) refresh() error {
 	r := g.res
 	if r == nil || r.snap == nil {
 		return nil
 	}
-	if r.snap.size > scanBytes {
+	if r.mapping != nil {
 		g.pin()
 	}
 	g.shift = r.snap.shift

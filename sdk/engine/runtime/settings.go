@@ -98,7 +98,7 @@ func (s Settings) withDefaults() Settings {
 	s.Parked, s.ParkedBytes, s.ParkedPages = max(s.Parked, 0), max(s.ParkedBytes, 0), max(s.ParkedPages, 0)
 	s.restore = restoreMethod(s.DirtyPages)
 	s.Admit.ExportGlobals = true
-	s.Limits = fill(s.Limits, DefaultLimits)
+	fill(&s.Limits, &DefaultLimits)
 	if s.Log == nil {
 		s.Log = func(string, ...any) {}
 	}
@@ -130,7 +130,7 @@ func def[T int | int64 | time.Duration](v *T, d T) {
 }
 
 // fill replaces what l leaves open by d.
-func fill(l, d engine.Limits) engine.Limits {
+func fill(l, d *engine.Limits) {
 	def(&l.Memory, d.Memory)
 	def(&l.WallTime, d.WallTime)
 	def(&l.CallDepth, d.CallDepth)
@@ -142,16 +142,15 @@ func fill(l, d engine.Limits) engine.Limits {
 	def(&l.Handles, d.Handles)
 	def(&l.Stack, d.Stack)
 	def(&l.Fuel, d.Fuel)
-	return l
 }
 
-// limitsOf resolves a call's limits: every one is positive, or 0 where there is none.
-func (rt *Runtime) limitsOf(c *engine.Call) engine.Limits {
-	l := c.Limits
+// limitsOf resolves a call's limits into l: every one is positive, or 0 where there is none.
+func (rt *Runtime) limitsOf(c *engine.Call, l *engine.Limits) {
+	*l = c.Limits
 	if c.Run && l.WallTime == 0 {
 		l.WallTime = -1
 	}
-	l = fill(l, rt.set.Limits)
+	fill(l, &rt.set.Limits)
 	bound := func(v *int, most int) {
 		if *v < 0 || *v > most {
 			*v = most
@@ -170,5 +169,4 @@ func (rt *Runtime) limitsOf(c *engine.Call) engine.Limits {
 	l.WallTime, l.HostCalls, l.Fuel = max(l.WallTime, 0), max(l.HostCalls, 0), max(l.Fuel, 0)
 	l.Args, l.Result, l.Log = max(l.Args, 0), max(l.Result, 0), max(l.Log, 0)
 	l.Handles = max(l.Handles, 0)
-	return l
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	goruntime "runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/essa-project/essad/sdk/status"
@@ -35,7 +36,8 @@ type slots struct {
 	left   int // of those that gave up
 	nested nestedCalls
 	roots  []*ticket
-	gone   int // roots that gave up
+	gone   int         // roots that gave up
+	hungry atomic.Bool // there are roots, which may want memory
 	turn   int
 	armed  bool // the timer will look after the nested calls
 	timer  *time.Timer
@@ -99,6 +101,7 @@ func (s *slots) acquire(ctx context.Context, deadline time.Time, need int64) err
 	}
 	t := &ticket{ready: make(chan struct{}), need: need}
 	s.roots = append(s.roots, t)
+	s.hungry.Store(true) // before it is tried: who releases memory after that looks for us
 	s.dispatch()
 	s.watch()
 	s.mu.Unlock()
@@ -242,8 +245,10 @@ func (s *slots) root() *ticket {
 			return nil
 		}
 		s.roots = s.roots[1:]
+		s.hungry.Store(len(s.roots) > 0)
 		return t
 	}
+	s.hungry.Store(false)
 	return nil
 }
 
@@ -286,6 +291,9 @@ func (s *slots) drop(g *Guest) (begun int) {
 
 // freed looks whether released memory lets somebody begin.
 func (s *slots) freed() {
+	if !s.hungry.Load() {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dispatch()
@@ -390,9 +398,8 @@ type budget struct {
 	// shed frees what is kept for later until n bytes are free that were not; it returns whether it freed any.
 	shed func(n int64) bool
 
-	mu   sync.Mutex
 	most int64
-	used int64
+	used atomic.Int64
 }
 
 func (b *budget) reserve(n int64) bool { return b.reserveWithin(n, b.most) }
@@ -403,9 +410,7 @@ func (b *budget) reserveNested(n int64) bool { return b.reserveWithin(n, b.most-
 
 func (b *budget) reserveWithin(n, most int64) bool {
 	for !b.try(n, most) {
-		b.mu.Lock()
-		missing := b.used + n - most
-		b.mu.Unlock()
+		missing := b.used.Load() + n - most
 		if n > most || b.shed == nil || !b.shed(missing) {
 			return false
 		}
@@ -414,17 +419,15 @@ func (b *budget) reserveWithin(n, most int64) bool {
 }
 
 func (b *budget) try(n, most int64) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.used+n > most {
-		return false
+	for {
+		used := b.used.Load()
+		if used+n > most {
+			return false
+		}
+		if b.used.CompareAndSwap(used, used+n) {
+			return true
+		}
 	}
-	b.used += n
-	return true
 }
 
-func (b *budget) release(n int64) {
-	b.mu.Lock()
-	b.used -= n
-	b.mu.Unlock()
-}
+func (b *budget) release(n int64) { b.used.Add(-n) }

@@ -250,8 +250,8 @@ func TestNestedFromElsewhere(t *testing.T) {
 	if err := s.acquireNested(gone, time.Time{}, 4); status.Of(err) != status.Cancelled {
 		t.Errorf("cancelled: %v", err)
 	}
-	if s.budget.used != 8 {
-		t.Errorf("%d units of memory are in use, want 8", s.budget.used)
+	if n := s.budget.used.Load(); n != 8 {
+		t.Errorf("%d units of memory are in use, want 8", n)
 	}
 	got := make(chan error, 1)
 	go func() { got <- s.acquireNested(ctx, time.Time{}, 6) }()
@@ -262,8 +262,8 @@ func TestNestedFromElsewhere(t *testing.T) {
 	if err := <-got; err != nil {
 		t.Error(err)
 	}
-	if s.budget.used != 14 {
-		t.Errorf("%d units of memory are in use, want 14", s.budget.used)
+	if n := s.budget.used.Load(); n != 14 {
+		t.Errorf("%d units of memory are in use, want 14", n)
 	}
 	s.release()
 }

@@ -60,13 +60,15 @@ func (w *watchdog) add(g *Guest, at time.Time) {
 	w.arm()
 }
 
-// remove calls it off.
-func (w *watchdog) remove(g *Guest) {
+// remove calls it off. It returns false where it is too late.
+func (w *watchdog) remove(g *Guest) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if g.watch.index > 0 {
-		heap.Remove(&w.heap, g.watch.index-1)
+	if g.watch.index == 0 {
+		return false
 	}
+	heap.Remove(&w.heap, g.watch.index-1)
+	return true
 }
 
 // arm sets the timer where it would fire too late. The lock is held.

@@ -131,16 +131,6 @@ func (p *Mapping) Restore(keep int, quiet bool) (private int, err error) {
 	return p.bytes, nil
 }
 
-// Faults returns the number of page faults that the calling thread has taken.
-func Faults() int64 {
-	var u unix.Rusage
-	// It takes the kernel no time, so Go's scheduler need not know.
-	if _, _, errno := unix.RawSyscall(unix.SYS_GETRUSAGE, unix.RUSAGE_THREAD, uintptr(unsafe.Pointer(&u)), 0); errno != 0 {
-		return -1
-	}
-	return u.Minflt + u.Majflt
-}
-
 // scanner finds private pages. Its fields are what the kernel writes into, and must not be on a stack.
 type scanner struct {
 	method  Method

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	goruntime "runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -442,15 +443,16 @@ func TestQuiet(t *testing.T) {
 	}
 	r := random()
 	var quiets, faulted int
+	var w Watch
 	for range 3000 {
-		before := Faults()
+		w.Begin()
 		for range r.IntN(8) {
 			mem[r.IntN(20)*pageSize+r.IntN(pageSize)]++
 		}
 		if r.IntN(40) == 0 {
 			mem[r.IntN(len(mem))]++
 		}
-		quiet := Faults() == before
+		quiet := w.Quiet()
 		if quiet {
 			quiets++
 		} else {
@@ -465,5 +467,61 @@ func TestQuiet(t *testing.T) {
 	}
 	if quiets < 1000 || faulted < 20 {
 		t.Errorf("%d rounds without a fault, %d with one", quiets, faulted)
+	}
+}
+
+// TestWatch: on any thread, and however many there are, no fault goes unseen, whoever looked before; and where there is none
+// that is seen as well.
+func TestWatch(t *testing.T) {
+	mem := anonymous(t, 8192*pageSize)
+	var next, quiet atomic.Int64
+	var wait, meet sync.WaitGroup
+	const most = 300 // more than are remembered
+	meet.Add(most)
+	for range most {
+		wait.Go(func() {
+			goruntime.LockOSThread()
+			defer goruntime.UnlockOSThread()
+			meet.Done()
+			meet.Wait() // so each has a thread of its own
+			var w Watch
+			for n := range 50 {
+				if n%7 == 0 {
+					mem[next.Add(1)*int64(pageSize)] = 1 // a fault that is nobody's
+				}
+				w.Begin()
+				if n%5 == 0 {
+					mem[next.Add(1)*int64(pageSize)] = 1
+				}
+				switch {
+				case !w.Quiet():
+				case n%5 == 0:
+					t.Error("a fault was not seen")
+					return
+				default:
+					quiet.Add(1)
+				}
+				if n%10 == 0 {
+					goruntime.UnlockOSThread()
+					goruntime.Gosched()
+					goruntime.LockOSThread()
+				}
+			}
+		})
+	}
+	wait.Wait()
+	if quiet.Load() < 1000 {
+		t.Errorf("%d times nothing was seen where nothing was", quiet.Load())
+	}
+}
+
+// BenchmarkWatch is what looking for faults costs a call.
+func BenchmarkWatch(b *testing.B) {
+	goruntime.LockOSThread()
+	defer goruntime.UnlockOSThread()
+	var w Watch
+	for b.Loop() {
+		w.Begin()
+		w.Quiet()
 	}
 }

@@ -219,7 +219,12 @@ func (s *State) flushOne(fd int) error {
 	return s.Env.Output(fd, p)
 }
 
-func (s *State) flush() error { return errors.Join(s.flushOne(1), s.flushOne(2)) }
+func (s *State) flush() error {
+	if len(s.pending[1])+len(s.pending[2]) == 0 {
+		return nil
+	}
+	return errors.Join(s.flushOne(1), s.flushOne(2))
+}
 
 // Flush passes on begun lines. The runtime calls it when the guest has ended.
 func (s *State) Flush() error { return s.flush() }
