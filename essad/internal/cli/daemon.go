@@ -61,6 +61,7 @@ func (a *app) daemon(cmd *cobra.Command, d *daemonFlags) error {
 		return a.configError(err)
 	}
 	log := newLogger(cfg, a)
+	setTimerSlack(cfg, log)
 	ag := agent.New(cfg, log)
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP)
@@ -78,6 +79,12 @@ func (a *app) daemon(cmd *cobra.Command, d *daemonFlags) error {
 		}
 	}()
 	return status.Wrap(status.Internal, ag.Run(ctx, nil))
+}
+
+func setTimerSlack(cfg *config.Config, log hclog.Logger) {
+	if err := agent.SetTimerSlack(cfg.Node.TimerSlack.Std()); err != nil {
+		log.Warn("node.timer_slack is not in effect", "error", err)
+	}
 }
 
 // reload reads the configuration again; one with mistakes changes nothing.
@@ -225,7 +232,9 @@ func (a *app) dev(cmd *cobra.Command, data string) error {
 	if err != nil {
 		return a.configError(err)
 	}
-	return status.Wrap(status.Internal, agent.New(cfg, newLogger(cfg, a)).Run(cmd.Context(), func() {
+	log := newLogger(cfg, a)
+	setTimerSlack(cfg, log)
+	return status.Wrap(status.Internal, agent.New(cfg, log).Run(cmd.Context(), func() {
 		fmt.Fprintf(a.out, "essad is ready: data in %s, socket %s; stop with Ctrl-C\n", dir, socket)
 	}))
 }
