@@ -94,6 +94,7 @@ func (n *Node) routeOptions() route.Options {
 	o := route.Options{
 		ID: n.cfg.ID, WhatAmI: n.cfg.Mode.whatAmI(), Stamp: n.cfg.Timestamping, QueryTimeout: n.cfg.QueryTimeout,
 		MaxDeclarations: n.cfg.MaxDeclarations, MaxQueries: n.cfg.MaxPendingQueries, Report: n.report, Policy: policy{},
+		Ticking: time.Now,
 	}
 	o.Guard = func(f *route.Face) bool {
 		c, ok := f.Info().(*conn)

@@ -558,3 +558,20 @@ func TestAllocations(t *testing.T) {
 		})
 	}
 }
+
+// Where the process stood still, and Tick with it, what is asked afterwards has its whole time all the same.
+func TestLateTickShortensNothing(t *testing.T) {
+	var clock time.Time
+	n := newNode(t, Options{Ticking: func() time.Time { return clock }})
+	a, b := n.face("a", South), n.face("b", South)
+	b.decl(wire.DeclQueryable, 1, "k")
+	a.take()
+	clock = n.now.Add(700 * time.Millisecond)
+	a.get(1, "k", wire.All)
+	n.pass(time.Second) // 300 ms after the query
+	a.want()
+	n.pass(690 * time.Millisecond)
+	a.want()
+	n.pass(10 * time.Millisecond)
+	a.want("ERR 1 Timeout from 62", "FINAL 1")
+}

@@ -31,6 +31,9 @@ type Options struct {
 	// clock; nil means time.Now.
 	Stamp bool
 	Now   func() time.Time
+	// Ticking is the clock by which Tick is called; nil where there is none but Tick itself. With it time-outs are not early
+	// either where a Tick is late, because the whole process stood still.
+	Ticking func() time.Time
 	// DropFuture drops what is stamped more than MaxClockSkew ahead, where the default is to stamp it anew.
 	DropFuture bool
 
@@ -106,7 +109,7 @@ type Router struct {
 
 	// mu is the control plane's. Routes are computed under its read side; nothing is sent while it is held.
 	mu      sync.RWMutex
-	base    time.Time // first Tick
+	base    atomic.Pointer[time.Time] // first Tick
 	faces   []*Face   // in the order of attachment
 	pushed  []*Face   // those of them that are Mesh or North: told everything
 	numbers numbers   // of faces, for bit sets
@@ -234,10 +237,8 @@ func (r *Router) HandleUntil(f *Face, m *wire.Message, done <-chan struct{}) {
 // time-outs are late by up to two intervals and never early. It may wait as Handle does.
 func (r *Router) Tick(now time.Time) {
 	r.mu.Lock()
-	if r.base.IsZero() {
-		r.base = now
-	}
-	t := max(int64(now.Sub(r.base)), r.now.Load())
+	r.base.CompareAndSwap(nil, &now)
+	t := max(int64(now.Sub(*r.base.Load())), r.now.Load())
 	r.step.Store(t - r.now.Load())
 	r.now.Store(t)
 	for _, i := range sortedInterests(r.pending) {
@@ -252,7 +253,11 @@ func (r *Router) Tick(now time.Time) {
 
 // deadline is the time, as r.now counts it, that is after d from now in any case.
 func (r *Router) deadline(d time.Duration) int64 {
-	return r.now.Load() + r.step.Load() + int64(d)
+	now := r.now.Load() + r.step.Load()
+	if base := r.base.Load(); base != nil && r.o.Ticking != nil {
+		now = max(now, int64(r.o.Ticking().Sub(*base)))
+	}
+	return now + int64(d)
 }
 
 // PolicyChanged makes the router ask Options.Policy anew for keys that it remembers a verdict on. What was accepted before
