@@ -20,7 +20,7 @@ func (q *query) cancel() { q.life.End() }
 
 // late reports whether the handler could see that the asker gave up. A handler that never asked could not, and what it
 // answers counts until Get returns.
-func (q *query) late() bool { return q.life.Told() || q.life.Ended() && !q.to.closed.isSet() }
+func (q *query) late() bool { return q.life.Told() || q.life.Ended(q.get) && !q.to.closed.isSet() }
 
 func (q *query) Context() context.Context { return (*queryContext)(q) }
 
@@ -28,10 +28,20 @@ func (q *query) Context() context.Context { return (*queryContext)(q) }
 // implementation could not carry them either.
 type queryContext query
 
-func (c *queryContext) Deadline() (time.Time, bool) { return c.get.deadline() }
+func (c *queryContext) Deadline() (time.Time, bool) { return c.life.Deadline(c.get) }
+func (c *queryContext) Limit(t time.Time) bool      { return c.life.Limit(t) }
 func (c *queryContext) Done() <-chan struct{}       { return c.life.Done(c.get) }
 func (c *queryContext) Err() error                  { return c.life.Err(c.get) }
 func (c *queryContext) Value(key any) any           { return c.life.Value(key) }
+
+// WithDeadline is context.WithDeadline, and costs less where ctx is a query's context that nobody has used yet: that one then
+// ends at t at the latest.
+func WithDeadline(ctx context.Context, t time.Time) (context.Context, context.CancelFunc) {
+	if q, ok := ctx.(interface{ Limit(t time.Time) bool }); ok && q.Limit(t) {
+		return ctx, func() {} // it ends with the query
+	}
+	return context.WithDeadline(ctx, t)
+}
 
 // Deadline implements lifetime.Owner.
 func (g *get) Deadline() (time.Time, bool) { return g.deadline() }

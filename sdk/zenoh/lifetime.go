@@ -38,12 +38,13 @@ func (q *Query) cancel() { q.life.End() }
 
 // late reports whether the handler could see that the asker gave up. A handler that never asked could not, and what it answers
 // counts until the Get returns.
-func (q *Query) late() bool { return q.life.Told() || q.life.Ended() && !q.to.closed.Load() }
+func (q *Query) late() bool { return q.life.Told() || q.life.Ended((*owner)(q)) && !q.to.closed.Load() }
 
 // queryContext is a query as a context.
 type queryContext Query
 
-func (c *queryContext) Deadline() (time.Time, bool) { return c.req.expires, true }
+func (c *queryContext) Deadline() (time.Time, bool) { return c.life.Deadline((*owner)(c)) }
+func (c *queryContext) Limit(t time.Time) bool      { return c.life.Limit(t) }
 func (c *queryContext) Done() <-chan struct{}       { return c.life.Done((*owner)(c)) }
 func (c *queryContext) Err() error                  { return c.life.Err((*owner)(c)) }
 func (c *queryContext) Value(key any) any           { return c.life.Value(key) }

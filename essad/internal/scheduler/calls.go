@@ -285,7 +285,7 @@ func (r *Role) answer(q transport.Query, req *request) {
 func (r *Role) execute(ctx context.Context, req *request) outcome {
 	if !req.spec.deadline.IsZero() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, req.spec.deadline)
+		ctx, cancel = transport.WithDeadline(ctx, req.spec.deadline)
 		defer cancel()
 	}
 	cl, d := r.submit(req)

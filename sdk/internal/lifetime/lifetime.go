@@ -6,6 +6,7 @@ package lifetime
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -27,6 +28,36 @@ type Lifetime struct {
 	inner  context.Context
 	cancel context.CancelFunc
 	unhook func() bool
+	limit  time.Time // zero: none
+}
+
+// Limit makes the context end at t at the latest, for less than context.WithDeadline costs. It is the handler's own, so it does not
+// count as the asker's giving up. It reports false where it is too late for that: then it has to be the standard library's.
+func (l *Lifetime) Limit(t time.Time) bool {
+	l.Lock()
+	defer l.Unlock()
+	if l.inner != nil || l.ended {
+		return false
+	}
+	if l.limit.IsZero() || t.Before(l.limit) {
+		l.limit = t
+	}
+	return true
+}
+
+// Deadline is the context's.
+func (l *Lifetime) Deadline(o Owner) (time.Time, bool) {
+	l.Lock()
+	defer l.Unlock()
+	return l.deadline(o)
+}
+
+func (l *Lifetime) deadline(o Owner) (time.Time, bool) {
+	t, ok := o.Deadline()
+	if !l.limit.IsZero() && (!ok || l.limit.Before(t)) {
+		return l.limit, true
+	}
+	return t, ok
 }
 
 // End ends the context.
@@ -50,12 +81,18 @@ func (l *Lifetime) Told() bool {
 	return l.told
 }
 
-// Ended reports whether the handler could see its context end, if it looked for that.
-func (l *Lifetime) Ended() bool {
+// Ended reports whether the handler could see its context end, if it looked for that, for another reason than its own limit.
+func (l *Lifetime) Ended(o Owner) bool {
 	l.Lock()
-	inner := l.inner
-	l.Unlock()
-	return inner != nil && inner.Err() != nil
+	defer l.Unlock()
+	if l.inner == nil {
+		return false
+	}
+	err := l.inner.Err()
+	if l.limit.IsZero() || l.ended || !errors.Is(err, context.DeadlineExceeded) {
+		return err != nil
+	}
+	return o.GaveUp() != nil
 }
 
 // Err is the context's.
@@ -70,6 +107,9 @@ func (l *Lifetime) Err(o Owner) error {
 	}
 	err := o.GaveUp()
 	l.told = err != nil
+	if err == nil && !l.limit.IsZero() && !time.Now().Before(l.limit) {
+		return context.DeadlineExceeded
+	}
 	return err
 }
 
@@ -92,7 +132,7 @@ func (l *Lifetime) Done(o Owner) <-chan struct{} {
 	if l.inner != nil {
 		return l.inner.Done()
 	}
-	if d, ok := o.Deadline(); ok {
+	if d, ok := l.deadline(o); ok {
 		l.inner, l.cancel = context.WithDeadline(context.Background(), d)
 	} else {
 		l.inner, l.cancel = context.WithCancel(context.Background())

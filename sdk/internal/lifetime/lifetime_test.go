@@ -34,7 +34,7 @@ func TestLookedAt(t *testing.T) {
 	if q.Told() {
 		t.Error("nobody has asked")
 	}
-	if !errors.Is(q.Err(), context.DeadlineExceeded) || !q.Told() || q.Ended() {
+	if !errors.Is(q.Err(), context.DeadlineExceeded) || !q.Told() || q.Ended(q) {
 		t.Error("the asker gave up, and it was not told")
 	}
 	q.End()
@@ -45,6 +45,43 @@ func TestLookedAt(t *testing.T) {
 	case <-q.Done():
 	default:
 		t.Error("the channel of one that has ended is open")
+	}
+}
+
+// A limit ends the context, by its channel and where it is only looked at, and does not count as the asker's end. It comes too late for
+// a context that is in use.
+func TestLimit(t *testing.T) {
+	soon := time.Now().Add(10 * time.Millisecond)
+	for name, q := range map[string]*query{"no deadline": {}, "later deadline": {deadline: soon.Add(time.Hour)}} {
+		looked := &query{deadline: q.deadline}
+		if !q.Limit(soon.Add(time.Hour)) || !q.Limit(soon) || !q.Limit(soon.Add(time.Minute)) || !looked.Limit(soon) {
+			t.Errorf("%s: no limit", name)
+		}
+		if d, ok := q.Lifetime.Deadline(q); !ok || !d.Equal(soon) {
+			t.Errorf("%s: deadline %v", name, d)
+		}
+		select {
+		case <-q.Done():
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s: it has not ended", name)
+		}
+		time.Sleep(time.Until(soon)) // a timer may be a little early by another clock
+		for _, x := range []*query{q, looked} {
+			if err := x.Err(); !errors.Is(err, context.DeadlineExceeded) || x.Told() || x.Ended(x) {
+				t.Errorf("%s: %v, told %v, ended %v", name, err, x.Told(), x.Ended(x))
+			}
+		}
+		q.gaveUp = context.DeadlineExceeded
+		if !q.Ended(q) {
+			t.Errorf("%s: the asker gave up, too", name)
+		}
+		if q.Limit(soon.Add(time.Hour)) {
+			t.Errorf("%s: a limit for a context in use", name)
+		}
+	}
+	early := &query{deadline: soon.Add(-time.Hour)}
+	if early.Limit(soon); !errors.Is(func() error { <-early.Done(); return early.Err() }(), context.DeadlineExceeded) {
+		t.Error("the earlier deadline does not count")
 	}
 }
 
@@ -71,7 +108,7 @@ func TestWaitedFor(t *testing.T) {
 				t.Fatalf("%s: it has not ended", name)
 			}
 		}
-		if err := x.q.Err(); !errors.Is(err, x.want) || !x.q.Ended() {
+		if err := x.q.Err(); !errors.Is(err, x.want) || !x.q.Ended(x.q) {
 			t.Errorf("%s: %v, want %v", name, err, x.want)
 		}
 		x.q.End() // once more is harmless
