@@ -110,9 +110,9 @@ type Router struct {
 	// mu is the control plane's. Routes are computed under its read side; nothing is sent while it is held.
 	mu      sync.RWMutex
 	base    atomic.Pointer[time.Time] // first Tick
-	faces   []*Face   // in the order of attachment
-	pushed  []*Face   // those of them that are Mesh or North: told everything
-	numbers numbers   // of faces, for bit sets
+	faces   []*Face                   // in the order of attachment
+	pushed  []*Face                   // those of them that are Mesh or North: told everything
+	numbers numbers                   // of faces, for bit sets
 	tables  [kinds]table
 	wanted  [kinds]wanted
 	asks    map[askKey]*ask
