@@ -139,9 +139,14 @@ func (g *Guest) memory() []byte {
 	return g.inst.Memory()
 }
 
+// spareEvery is how often a guest that makes one host call after the other looks whether anybody else has a processor.
+const spareEvery = 512
+
 // countImport counts an import call and ends the invocation where there were too many, or it is to end anyway.
 func (g *Guest) countImport() error {
-	g.hostCalls++
+	if g.hostCalls++; g.hostCalls%spareEvery == 0 {
+		g.rt.slots.spare()
+	}
 	if g.lim.HostCalls > 0 && g.hostCalls > g.lim.HostCalls {
 		return g.note(&abi.End{Err: status.LimitError("host_calls",
 			"the invocation made more than %d host calls", g.lim.HostCalls)})

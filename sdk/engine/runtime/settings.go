@@ -50,9 +50,10 @@ type Settings struct {
 	// Clock and Random are the world's; tests and replays have others.
 	Clock  func() time.Time
 	Random func(p []byte)
-	// Share is told how many guests more than Workers may execute at the moment, because those that do compute for long. An
-	// engine that has its process for itself gives Go as many processors more, so that the operating system shares the time
-	// among them: Go alone would let each have ten milliseconds at a time.
+	// Share is told how many processors Go should have more than at other times: as many as guests more than Workers may execute
+	// at the moment, because those that do compute for long, and one where such guests hold all slots. The operating system
+	// shares the time among them then: Go alone would let each guest have ten milliseconds at a time, and meanwhile see neither
+	// a call that comes nor a deadline. It is for an engine that has its process for itself.
 	Share func(more int)
 }
 

@@ -16,7 +16,9 @@ import (
 // prefers a call from outside, lest one deep tree keep everybody else out.
 //
 // Guests that compute for long would keep their slots for long. So where somebody waits and nobody has given a slot back for
-// a while, one more guest may execute than there are slots, and the operating system's time is shared; see lend.
+// a while, one more guest may execute than there are slots, and the operating system's time is shared; see lend. Why not let
+// Go have one processor more than slots at all times? It would see to all that without a thought, and costs calls that do
+// little a tenth of their rate (64 clients, two processors), for a thread more that looks for work.
 type slots struct {
 	budget *budget
 	most   int // roots waiting
@@ -24,13 +26,14 @@ type slots struct {
 
 	mu       sync.Mutex
 	slots    int
-	running  int // guests that execute
-	lent     int // how many more than slots may
-	lendable int // the most of those
-	given    int // slots given back since the lender last looked
+	running  int       // guests that execute
+	lent     int       // how many more than slots may
+	lendable int       // the most of those
+	full     time.Time // when somebody took the last free slot
 	lending  bool
 	lender   *time.Timer
-	share    func(int) // where set, is told of lent
+	share    func(int) // where set, is told how many processors more are wanted
+	shared   int       // what it was told
 
 	back   []*ticket
 	left   int // of those that gave up
@@ -72,7 +75,7 @@ func newSlots(n, queue int, b *budget, run func(*future, *worker)) *slots {
 	s := &slots{slots: n, lendable: maxLent * n, most: queue, budget: b, run: run}
 	s.timer = time.AfterFunc(time.Hour, s.steal)
 	s.timer.Stop()
-	s.lender = time.AfterFunc(time.Hour, s.lend)
+	s.lender = time.AfterFunc(time.Hour, func() { s.lend(0) })
 	s.lender.Stop()
 	return s
 }
@@ -84,8 +87,15 @@ func (s *slots) try(need int64) bool {
 	if s.running >= s.slots+s.lent || len(s.back) > s.left || len(s.roots) > s.gone || !s.budget.reserve(need) {
 		return false
 	}
-	s.running++
+	s.take()
 	return true
+}
+
+// take counts somebody who executes. The lock is held.
+func (s *slots) take() {
+	if s.running++; s.running >= s.slots+s.lent {
+		s.full = time.Now()
+	}
 }
 
 // acquire waits for both.
@@ -102,6 +112,7 @@ func (s *slots) acquire(ctx context.Context, deadline time.Time, need int64) err
 	t := &ticket{ready: make(chan struct{}), need: need}
 	s.roots = append(s.roots, t)
 	s.hungry.Store(true) // before it is tried: who releases memory after that looks for us
+	s.lendNow()
 	s.dispatch()
 	s.watch()
 	s.mu.Unlock()
@@ -165,8 +176,9 @@ func (s *slots) abandon(t *ticket, count *int) bool {
 // resume waits for a slot for a guest that gave its own away. It returns false where done came first.
 func (s *slots) resume(done <-chan struct{}) bool {
 	s.mu.Lock()
+	s.lendNow()
 	if s.running < s.slots+s.lent {
-		s.running++
+		s.take()
 		s.mu.Unlock()
 		return true
 	}
@@ -187,7 +199,6 @@ func (s *slots) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running--
-	s.given++
 	s.dispatch()
 }
 
@@ -198,7 +209,7 @@ func (s *slots) dispatch() {
 		if t == nil && f == nil {
 			return
 		}
-		s.running++
+		s.take()
 		if f != nil {
 			go s.work(f)
 			continue
@@ -316,14 +327,13 @@ func (s *slots) following() *future {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running--
-	s.given++
 	t, f := s.pick()
 	switch {
 	case f != nil:
-		s.running++
+		s.take()
 		return f
 	case t != nil:
-		s.running++
+		s.take()
 		t.state = granted
 		close(t.ready)
 	}
@@ -333,29 +343,64 @@ func (s *slots) following() *future {
 // lendAfter is how long nobody gives a slot back, while somebody waits for one, before one is lent; and how often that is
 // looked at. maxLent bounds how many are, as a multiple of the slots.
 const (
-	lendAfter = 8 * time.Millisecond
-	maxLent   = 4
+	lendAfter  = 8 * time.Millisecond
+	spareAfter = 2 * time.Millisecond // after which there is a processor more
+	maxLent    = 4
 )
+
+// held tells whether guests have held all slots for so long. The lock is held.
+func (s *slots) held(long time.Duration) bool {
+	return s.running >= s.slots+s.lent && time.Since(s.full) >= long
+}
+
+// queued tells whether anybody waits for a slot who may be lent one. The lock is held.
+func (s *slots) queued() bool { return len(s.roots) > s.gone || len(s.back) > s.left }
+
+// lendNow lends a slot to somebody who finds that all have been held for long already. The lender may be late: where guests
+// hold all of Go's processors, no timer fires before one of them is taken away. The lock is held.
+func (s *slots) lendNow() {
+	if s.lent >= s.lendable || !s.held(lendAfter) {
+		return
+	}
+	s.lent++
+	if !s.lending {
+		s.rearm()
+	}
+}
 
 // watch has the lender look, where somebody waits. The lock is held.
 func (s *slots) watch() {
-	if s.lending || len(s.roots) == s.gone && len(s.back) == s.left {
-		return
+	if !s.lending && s.queued() {
+		s.rearm()
 	}
-	s.rearm()
 }
 
 func (s *slots) rearm() {
-	s.lending, s.given = true, 0
-	s.lender.Reset(lendAfter)
+	s.lending = true
+	s.lender.Reset(max(lendAfter-time.Since(s.full), lendAfter/8))
+}
+
+// spare is called now and then by guests that compute. Where those hold all of Go's processors nobody else hears of a call or
+// sees that a time has come, so they look themselves whether a slot is to be lent, and have Go have one processor more before
+// anybody waits.
+func (s *slots) spare() {
+	s.mu.Lock()
+	wanted := s.share != nil && s.shared == 0 && s.held(spareAfter) || s.queued() && s.held(lendAfter)
+	mine := wanted && (!s.lending || s.lender.Stop())
+	s.lending = s.lending || mine
+	s.mu.Unlock()
+	if mine {
+		s.lend(1)
+	}
 }
 
 // lend lets one more guest execute where all slots are held by guests that compute, and takes that back when a slot is free.
-// Calls from outside come first: those that hold the slots may well be guests that had given theirs away for a moment.
-func (s *slots) lend() {
-	before, after, again := s.relend()
-	if s.share != nil && before != after {
-		s.share(after)
+// While they do, Go has as many processors more, and at least so many. One goroutine at a time does this, who set lending or
+// for whom it was set.
+func (s *slots) lend(least int) {
+	more, changed, again := s.relend(least)
+	if changed && s.share != nil {
+		s.share(more)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -367,24 +412,27 @@ func (s *slots) lend() {
 	}
 }
 
-func (s *slots) relend() (before, after int, again bool) {
+// relend lends to calls from outside first: those that hold the slots may well be guests that had given theirs away for a moment.
+func (s *slots) relend(least int) (more int, changed, again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before = s.lent
 	if s.running < s.slots && s.lent > 0 {
 		s.lent--
 	}
-	waiting := len(s.roots) > s.gone || len(s.back) > s.left
-	if waiting && s.given == 0 && s.running >= s.slots+s.lent && s.lent < s.lendable {
+	if s.held(lendAfter) && s.queued() && s.lent < s.lendable {
 		s.lent++
 		if t := s.root(); t != nil {
-			s.running++
+			s.take()
 			t.state = granted
 			close(t.ready)
 		}
 		s.dispatch()
 	}
-	return before, s.lent, waiting || s.lent > 0
+	if more = s.lent; s.held(spareAfter) {
+		more = max(more, least, min(s.shared, 1))
+	}
+	changed, s.shared = more != s.shared, more
+	return more, changed, more > 0
 }
 
 // ShareProcessors is a Settings.Share for an engine that has its process for itself.

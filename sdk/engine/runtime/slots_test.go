@@ -267,3 +267,67 @@ func TestNestedFromElsewhere(t *testing.T) {
 	}
 	s.release()
 }
+
+// TestLendNow: who comes when all slots have been held for long does not wait for the lender, which may be kept from looking.
+func TestLendNow(t *testing.T) {
+	s := testSlots(2, 8, 100, nil)
+	s.lendable = 1
+	s.try(1)
+	s.try(1)
+	s.mu.Lock()
+	s.full = time.Now().Add(-time.Second)
+	s.lending = true // and it never comes
+	s.mu.Unlock()
+	if err := s.acquire(context.Background(), time.Now().Add(10*time.Second), 1); err != nil {
+		t.Error(err)
+	}
+	if err := s.acquire(context.Background(), time.Now().Add(lendAfter/2), 1); status.Of(err) != status.Deadline {
+		t.Errorf("one more than may be lent: %v", err)
+	}
+}
+
+// TestSpare: guests that compute see to it themselves that there is a processor for others, and a slot for who waits; and
+// nothing of that happens where slots change hands.
+func TestSpare(t *testing.T) {
+	s := testSlots(2, 8, 100, nil)
+	s.lendable = 2
+	told := make(chan int, 100)
+	s.share = func(more int) { told <- more }
+	s.try(1)
+	s.spare()
+	s.try(1)
+	s.spare()
+	if len(told) > 0 {
+		t.Errorf("%d processors more for guests that have just begun", <-told)
+	}
+	long := func() {
+		s.mu.Lock()
+		s.full = time.Now().Add(-time.Second)
+		s.mu.Unlock()
+	}
+	long()
+	s.spare()
+	if n := <-told; n != 1 {
+		t.Errorf("%d processors more", n)
+	}
+	for range 2 { // one after the other, as many as may be lent
+		if err := s.acquire(context.Background(), time.Now().Add(10*time.Second), 1); err != nil {
+			t.Fatal(err)
+		}
+		long()
+		s.spare()
+	}
+	for range 4 {
+		s.release()
+	}
+	for end := time.After(10 * time.Second); ; {
+		select {
+		case n := <-told:
+			if n == 0 {
+				return
+			}
+		case <-end:
+			t.Fatal("the processors were not taken back")
+		}
+	}
+}
