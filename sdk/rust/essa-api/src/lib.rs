@@ -46,6 +46,7 @@ pub mod local;
 pub mod remote_result;
 pub mod value;
 
+mod encoded;
 mod kvs;
 mod read;
 mod result;

@@ -28,12 +28,12 @@ use anna_api::{
 };
 use serde::{de, ser, Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{kvs, read, EssaResult};
+use crate::{encoded, read, EssaResult};
 
 /// What is stored under `key`, if anything.
 pub fn try_get(key: &ClientKey) -> Result<Option<Value>, EssaResult> {
     match read::value(key) {
-        Ok(encoded) => kvs::decode(&encoded).map(Some),
+        Ok(bytes) => encoded::decode(&bytes).map(Some),
         Err(EssaResult::NotFound) => Ok(None),
         Err(other) => Err(other),
     }
@@ -41,12 +41,12 @@ pub fn try_get(key: &ClientKey) -> Result<Option<Value>, EssaResult> {
 
 /// What is stored under `key`, as soon as there is something. It ends at the latest when the call's time is up.
 pub fn get(key: &ClientKey) -> Result<Value, EssaResult> {
-    kvs::decode(&kvs::wait(key)?)
+    encoded::decode(&encoded::wait(key)?)
 }
 
 /// Merges `value` into what is stored under `key`, as [`kvs_put`](crate::kvs_put) does.
 pub fn put(key: &ClientKey, value: &Value) -> Result<(), EssaResult> {
-    kvs::put(key, value)
+    encoded::put(key, value)
 }
 
 /// The encoded value under `key`, if there is one.

@@ -4,6 +4,7 @@ use std::{cmp::Ordering, fmt::Debug};
 
 use super::{element_methods, Lattice};
 
+mod calendar;
 mod timestamp;
 mod timestamp_text;
 

@@ -1,12 +1,9 @@
 use std::{
     fmt,
-    str::FromStr,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use serde::{de, Deserialize, Deserializer, Serialize, Serializer};
-
-use super::timestamp_text::{self, Text};
+use super::calendar::MAX_SECS;
 
 /// An instant in UTC, in nanoseconds. It is encoded as text, `2024-03-05T12:34:56.789Z`, as upstream's crates encode it.
 ///
@@ -59,23 +56,11 @@ impl Timestamp {
             },
             nanos => Self { nanos, ..self },
         };
-        if next.secs > timestamp_text::MAX_SECS {
+        if next.secs > MAX_SECS {
             self
         } else {
             next
         }
-    }
-}
-
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Text::of(*self).as_str())
-    }
-}
-
-impl fmt::Debug for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Timestamp({self})")
     }
 }
 
@@ -90,46 +75,3 @@ impl fmt::Display for InvalidTimestamp {
 }
 
 impl std::error::Error for InvalidTimestamp {}
-
-impl FromStr for Timestamp {
-    type Err = InvalidTimestamp;
-
-    /// Reads a timestamp as leniently as upstream does: blanks between the parts, a space for the T, any number of digits
-    /// of a fraction (those after the ninth are dropped), and an offset as `Z`, `UTC`, `+02:00` or `+0200`.
-    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
-        timestamp_text::parse(text)
-    }
-}
-
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_newtype_struct("Timestamp", Text::of(*self).as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for Timestamp {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Timestamp;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a timestamp")
-            }
-
-            fn visit_newtype_struct<D>(self, deserializer: D) -> Result<Timestamp, D::Error>
-            where
-                D: Deserializer<'de>,
-            {
-                deserializer.deserialize_str(self)
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
-                text.parse().map_err(E::custom)
-            }
-        }
-
-        deserializer.deserialize_newtype_struct("Timestamp", Visitor)
-    }
-}

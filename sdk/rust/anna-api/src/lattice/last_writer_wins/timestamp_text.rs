@@ -1,27 +1,81 @@
 //! The text of timestamps, written in one form and read in many.
 
-use super::timestamp::{InvalidTimestamp, Timestamp, BILLION};
+use std::{fmt, str::FromStr};
 
-const SECS_PER_DAY: i64 = 86_400;
-const DAYS_PER_400_YEARS: i64 = 146_097;
-const MIN_YEAR: i64 = -262_144;
-const MAX_YEAR: i64 = 262_143;
+use serde::{de, Deserialize, Deserializer, Serialize, Serializer};
 
-const MIN_SECS: i64 = days_from_civil(MIN_YEAR, 1, 1) * SECS_PER_DAY;
-pub(super) const MAX_SECS: i64 = days_from_civil(MAX_YEAR, 12, 31) * SECS_PER_DAY + SECS_PER_DAY - 1;
+use super::{
+    calendar::{civil_from_days, days_from_civil, days_in, MAX_SECS, MAX_YEAR, MIN_SECS, MIN_YEAR, SECS_PER_DAY},
+    timestamp::{InvalidTimestamp, Timestamp, BILLION},
+};
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Text::of(*self).as_str())
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Timestamp({self})")
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    /// Reads a timestamp as leniently as upstream does: blanks between the parts, a space for the T, any number of digits
+    /// of a fraction (those after the ninth are dropped), and an offset as `Z`, `UTC`, `+02:00` or `+0200`.
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        parse(text)
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_newtype_struct("Timestamp", Text::of(*self).as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Timestamp;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a timestamp")
+            }
+
+            fn visit_newtype_struct<D>(self, deserializer: D) -> Result<Timestamp, D::Error>
+            where
+                D: Deserializer<'de>,
+            {
+                deserializer.deserialize_str(self)
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        deserializer.deserialize_newtype_struct("Timestamp", Visitor)
+    }
+}
 
 /// The longest text is `-262144-01-01T00:00:00.123456789Z`; numbers of nanoseconds reach the year 2262 only, but parsed
 /// timestamps go all the way. [`Timestamp::next`] and the parser keep to the range.
 const MAX_TEXT: usize = 40;
 
 /// The canonical text of a timestamp, without an allocation.
-pub(super) struct Text {
+struct Text {
     bytes: [u8; MAX_TEXT],
     len: usize,
 }
 
 impl Text {
-    pub(super) fn of(t: Timestamp) -> Self {
+    fn of(t: Timestamp) -> Self {
         let mut text = Text {
             bytes: [0; MAX_TEXT],
             len: 0,
@@ -53,7 +107,7 @@ impl Text {
         text
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..self.len]).expect("digits and signs are ASCII")
     }
 
@@ -82,7 +136,7 @@ impl Text {
     }
 }
 
-pub(super) fn parse(text: &str) -> Result<Timestamp, InvalidTimestamp> {
+fn parse(text: &str) -> Result<Timestamp, InvalidTimestamp> {
     let mut p = Parser(text);
     let t = p.timestamp().ok_or(InvalidTimestamp)?;
     p.blanks();
@@ -204,38 +258,4 @@ impl Parser<'_> {
         }
         self.digits(2).map(|(n, _)| n)
     }
-}
-
-const fn days_in(year: i64, month: i64) -> i64 {
-    match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days since 1970 in the proleptic Gregorian calendar. Years are counted from March, so that the leap day is the last.
-const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * DAYS_PER_400_YEARS + day_of_era - 719_468
-}
-
-const fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(DAYS_PER_400_YEARS);
-    let day_of_era = days.rem_euclid(DAYS_PER_400_YEARS);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    let year = year_of_era + era * 400 + (month <= 2) as i64;
-    (year, month, day_of_year - (153 * from_march + 2) / 5 + 1)
 }
