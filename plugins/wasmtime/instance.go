@@ -27,7 +27,10 @@ import (
 	"github.com/essa-project/essad/sdk/engine/runtime"
 )
 
-var _ runtime.Keeper = (*instance)(nil)
+var (
+	_ runtime.Keeper  = (*instance)(nil)
+	_ runtime.Trimmer = (*instance)(nil)
+)
 
 // instance is an instance of a module.
 type instance struct {
@@ -223,11 +226,10 @@ func (i *instance) SetGlobal64(name string, v int64) {
 }
 
 // Bind implements runtime.Keeper.
-func (i *instance) Bind(g *runtime.Guest) {
-	if i.guest = g; g == nil {
-		C.essad_trim(i.c)
-	}
-}
+func (i *instance) Bind(g *runtime.Guest) { i.guest = g }
+
+// Trim implements runtime.Trimmer.
+func (i *instance) Trim() { C.essad_trim(i.c) }
 
 // Globals implements runtime.Keeper.
 func (i *instance) Globals(names []string) error {

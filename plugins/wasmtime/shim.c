@@ -146,8 +146,9 @@ static wasmtime_error_t *memory_new(void *env, const wasm_memorytype_t *ty, size
 // Stacks. A store keeps the last one for its next call, and so does an instance that waits for one. They are made here so that
 // it is known where they are: what a deep call has touched must not stay with an instance that waits.
 
-// Giving pages back takes longer than many a call. But what is below STACK_KEPT was given back, and each page of it that is
-// touched costs a fault: a call that has taken less than STACK_QUICK nanoseconds cannot have touched much.
+// Giving pages back takes longer than many a call, though there be none, and what comes after it is slower for a while. But what
+// is below STACK_KEPT was given back, and each page of it that is touched costs a fault. So nobody asks for it after a call
+// without one; and one that has taken less than STACK_QUICK nanoseconds cannot have touched much.
 enum { STACK_KEPT = 64 << 10, STACK_QUICK = 5000 };
 
 static int64_t nanoseconds(void) {

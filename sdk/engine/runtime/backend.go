@@ -81,6 +81,12 @@ type Keeper interface {
 	WriteGlobals(bits []uint64)
 }
 
+// Trimmer is a Keeper whose calls may leave memory behind that is neither the guest's nor counted, such as a deep stack.
+type Trimmer interface {
+	// Trim gives that back. It is called after each call that may have touched new pages of memory.
+	Trim()
+}
+
 // Import is one function to bind. Its parameters and results are i32 for each letter i, and i64 for each letter I.
 type Import struct {
 	Module, Name string

@@ -1,9 +1,7 @@
 package runtime
 
 import (
-	"bytes"
 	"crypto/sha256"
-	"encoding/gob"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -26,6 +24,7 @@ import (
 //	admitted/KEY   an admitted module: its facts, its rewritten bytes and the names of its files of native code
 //	native/...     files of native code, named by the backend
 //	images/KEY.*   what instances of it begin with: its data, laid out, and its memory after initialisation
+//	seals/KEY      which of those files were found whole since the machine was started
 //	making/...     what is being compiled
 //
 // Files are renamed into place when they are complete, and carry a checksum. KEY is made of the module's hash, of what
@@ -43,6 +42,7 @@ const (
 	admittedDir = "admitted"
 	nativeDir   = "native"
 	imagesDir   = "images"
+	sealsDir    = "seals"
 	makingDir   = "making"
 )
 
@@ -66,7 +66,7 @@ func NativeDir(cacheDir string) string { return filepath.Join(cacheDir, nativeDi
 // openDisk makes the folder where there is none, and removes what is left over in it.
 func openDisk(dir string, most int64, info engine.Info, o admit.Options, log func(string, ...any)) (*disk, error) {
 	d := &disk{dir: dir, most: most, log: log}
-	for _, sub := range []string{"", admittedDir, nativeDir, imagesDir, makingDir} {
+	for _, sub := range []string{"", admittedDir, nativeDir, imagesDir, sealsDir, makingDir} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("make the cache of modules: %w", err)
 		}
@@ -126,43 +126,28 @@ func (d *disk) imagePath(id, kind string) string {
 	return filepath.Join(d.dir, imagesDir, filepath.Base(d.path(id))+"."+kind)
 }
 
-// artefact is an admitted module, as it is on disk.
-type artefact struct {
-	Facts  admit.Facts
-	Wasm   []byte
-	Native []string // paths below nativeDir
-	Base   bool     // its data are an image
-	Inside string   // or else why they are still in it
-
-	layout *snapshot.Source // that image, where it is not on disk yet
-}
-
-func (a *artefact) admitted() *admit.Admitted { return &admit.Admitted{Wasm: a.Wasm, Facts: a.Facts} }
-
-var artefactMagic = []byte("essadm2\n")
-
-// load returns what is kept of a module, or nil where it is not all there.
-func (d *disk) load(id string) *artefact {
+// load returns what is kept of a module, or nil where it is not all there. With sums the files of native code are checked; an
+// engine that checks them itself need not read them twice.
+func (d *disk) load(id string, sums bool) *artefact {
 	path := d.path(id)
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil
 	}
-	head := len(artefactMagic) + sha256.Size
-	if len(b) < head || !bytes.HasPrefix(b, artefactMagic) {
-		return nil
-	}
-	if sum := sha256.Sum256(b[head:]); !bytes.Equal(sum[:], b[len(artefactMagic):head]) {
+	a, err := decodeArtefact(b)
+	if err != nil {
 		d.log("a cached module is damaged and is made again", "file", path)
 		return nil
 	}
-	var a artefact
-	if err := gob.NewDecoder(bytes.NewReader(b[head:])).Decode(&a); err != nil {
-		return nil
-	}
-	now := time.Now()
-	for _, name := range a.Native {
-		if _, err := os.Stat(filepath.Join(d.dir, nativeDir, name)); err != nil {
+	a.seals = openSeals(d.sealsPath(id))
+	for _, n := range a.Native {
+		file := filepath.Join(d.dir, nativeDir, n.Name)
+		if _, err := os.Stat(file); err != nil {
+			return nil
+		}
+		if sums && !a.seals.check(file, n.Sum) {
+			d.log("cached native code is damaged and is made again", "file", file)
+			d.remove(id)
 			return nil
 		}
 	}
@@ -171,8 +156,9 @@ func (d *disk) load(id string) *artefact {
 			return nil
 		}
 	}
+	now := time.Now()
 	_ = os.Chtimes(path, now, now) // for sweep, which removes what was used least recently; not critical
-	return &a
+	return a
 }
 
 // store keeps an admitted module, and moves its native code from a folder of making into place.
@@ -196,7 +182,11 @@ func (d *disk) store(id string, a *artefact, made string) error {
 		if err != nil {
 			return err
 		}
-		kept.Native = append(kept.Native, name)
+		sum, err := sumOf(path)
+		if err != nil {
+			return err
+		}
+		kept.Native = append(kept.Native, native{name, sum})
 		to := filepath.Join(d.dir, nativeDir, name)
 		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 			return err
@@ -206,28 +196,21 @@ func (d *disk) store(id string, a *artefact, made string) error {
 	if err != nil {
 		return fmt.Errorf("keep native code: %w", err)
 	}
-	var body bytes.Buffer
-	if err := gob.NewEncoder(&body).Encode(&kept); err != nil {
-		return fmt.Errorf("keep module: %w", err)
-	}
-	sum := sha256.Sum256(body.Bytes())
-	return writeFile(d.path(id), artefactMagic, sum[:], body.Bytes())
+	return writeFile(d.path(id), true, kept.encode())
 }
 
-// writeFile writes a file of which there is all or nothing.
-func writeFile(path string, parts ...[]byte) error {
+// writeFile writes a file of which there is all or nothing; with sync also after a crash of the machine.
+func writeFile(path string, sync bool, contents []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(f.Name())
-	for _, p := range parts {
-		if _, err := f.Write(p); err != nil {
-			f.Close()
-			return err
-		}
+	_, err = f.Write(contents)
+	if err == nil && sync {
+		err = f.Sync()
 	}
-	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)
@@ -244,7 +227,7 @@ type kept struct {
 	used   time.Time
 	size   int64
 	native []string
-	images []string
+	images []string // and seals
 }
 
 // sweep removes leftovers, and of the rest what was used least recently until it fits.
@@ -259,6 +242,7 @@ func (d *disk) sweep() error {
 	}
 	d.removeOld(filepath.Join(d.dir, nativeDir), old, owned)
 	d.removeOld(filepath.Join(d.dir, imagesDir), old, owned)
+	d.removeOld(filepath.Join(d.dir, sealsDir), old, owned)
 	var total int64
 	for _, k := range list {
 		total += k.size
@@ -278,7 +262,7 @@ func (d *disk) sweep() error {
 func (d *disk) remove(id string) {
 	path := d.path(id)
 	images, _ := filepath.Glob(filepath.Join(d.dir, imagesDir, filepath.Base(path)+".*")) // the pattern is well formed
-	d.removeFiles(path, nativeOf(path), images)
+	d.removeFiles(path, nativeOf(path), append(images, d.sealsPath(id)))
 }
 
 func (d *disk) removeFiles(path string, native, images []string) {
@@ -324,6 +308,7 @@ func (d *disk) inventory(old time.Time) (list []kept, owned map[string]bool, err
 				k.images = append(k.images, filepath.Join(d.dir, imagesDir, im.Name()))
 			}
 		}
+		k.images = append(k.images, filepath.Join(d.dir, sealsDir, e.Name()))
 		for _, path := range append(own, k.images...) {
 			owned[path] = true
 			if info, err := os.Stat(path); err == nil {
@@ -335,21 +320,24 @@ func (d *disk) inventory(old time.Time) (list []kept, owned map[string]bool, err
 	return list, owned, nil
 }
 
-// nativeOf reads the names of native code out of an admitted module's file.
-func nativeOf(path string) []string {
+// nativeOf reads the names of native code out of an admitted module's file, which begins with them.
+func nativeOf(path string) (names []string) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil
 	}
 	defer f.Close()
-	if _, err := f.Seek(int64(len(artefactMagic)+sha256.Size), io.SeekStart); err != nil {
-		return nil
+	c := &coder{b: make([]byte, 16<<10)}
+	n, _ := f.ReadAt(c.b, artefactHead)
+	c.b = c.b[:max(n, 0)]
+	var list []native
+	c.natives(&list)
+	for _, n := range list {
+		if n.Name != "" && filepath.IsLocal(n.Name) { // the file may be damaged
+			names = append(names, n.Name)
+		}
 	}
-	var a struct{ Native []string }
-	if gob.NewDecoder(f).Decode(&a) != nil {
-		return nil
-	}
-	return a.Native
+	return names
 }
 
 // removeOld removes files below dir that are old and not owned.

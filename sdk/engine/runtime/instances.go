@@ -118,7 +118,13 @@ func (g *Guest) newResident() (*resident, error) {
 		inst.Close()
 		return nil, err
 	}
-	return &resident{Keeper: k, pool: g.pool}, nil
+	return g.resident(k), nil
+}
+
+func (g *Guest) resident(k Keeper) *resident {
+	r := &resident{Keeper: k, pool: g.pool}
+	r.trimmer, _ = k.(Trimmer)
+	return r
 }
 
 // initialised makes an instance from scratch and fills its memory with its data. Its initialisation is still to run.
@@ -217,7 +223,7 @@ func (g *Guest) captured() bool {
 // adoptInstance makes a new instance one that is kept as it is.
 func (g *Guest) adoptInstance() error {
 	if k, ok := g.inst.(Keeper); ok {
-		g.res = &resident{Keeper: k, pool: g.pool}
+		g.res = g.resident(k)
 	}
 	return nil
 }
@@ -242,7 +248,8 @@ func (g *Guest) snapshot() error {
 			return nil
 		}
 	}
-	r := &resident{Keeper: k, pool: g.pool, snap: s}
+	r := g.resident(k)
+	r.snap = s
 	if s.image != nil {
 		var err error
 		if r.mapping, err = s.image.Map(mem, g.rt.set.restore); err != nil {
@@ -337,6 +344,10 @@ func (g *Guest) keep(size int) bool {
 	}
 	r.size = size
 	r.charge = g.mod.weight + g.tables + int64(r.size)
+	quiet := g.unpin()
+	if !quiet && r.trimmer != nil {
+		r.trimmer.Trim()
+	}
 	if s := r.snap; s != nil {
 		if r.size != s.size {
 			return false
@@ -344,7 +355,7 @@ func (g *Guest) keep(size int) bool {
 		private := 0
 		if r.mapping != nil {
 			var err error
-			if private, err = r.mapping.Restore(g.rt.set.ParkedPages, g.unpin()); err != nil {
+			if private, err = r.mapping.Restore(g.rt.set.ParkedPages, quiet); err != nil {
 				g.rt.log("setting back an instance failed", "module", g.mod.id, "error", err)
 				return false
 			}

@@ -29,8 +29,10 @@ type Measurement struct {
 	Function string `json:"function"`
 
 	Compile  float64 `json:"compile_ms"`  // of a module that is not in the cache on disk
-	Load     float64 `json:"load_ms"`     // of one that is
-	First    float64 `json:"first_us"`    // the first call after loading
+	Checked  float64 `json:"checked_us"`  // loading one that is, and the first call, where its files are still to be checked
+	Cold     float64 `json:"cold_us"`     // the same where they were since the machine was started
+	Load     float64 `json:"load_ms"`     // of that, loading
+	First    float64 `json:"first_us"`    // and the call
 	Isolated float64 `json:"isolated_us"` // a call whose instance is set back after it
 	Reused   float64 `json:"reused_us"`   // a call in an instance that is not
 	Fresh    float64 `json:"fresh_us"`    // a call in an instance made for it
@@ -85,6 +87,8 @@ type measuring struct {
 	module engine.Module
 	call   engine.Call
 	out    Measurement
+
+	loads, firsts, colds []time.Duration
 }
 
 func (m *measuring) run(file, args string) (_ *Measurement, err error) {
@@ -101,13 +105,20 @@ func (m *measuring) run(file, args string) (_ *Measurement, err error) {
 		return nil, err
 	}
 	defer os.RemoveAll(m.dir)
-	for _, part := range []func(*Runtime) error{m.compiled, m.loaded} {
+	parts := []func(*Runtime) error{m.compiled, m.cold}
+	for range coldStarts {
+		parts = append(parts, m.cold)
+	}
+	for _, part := range append(parts, m.loaded) {
 		if err := m.with(part); err != nil {
 			return nil, err
 		}
 	}
 	return &m.out, nil
 }
+
+// coldStarts is how many cold starts are measured.
+const coldStarts = 9
 
 // with runs a part in an engine that begins with what the one before left on disk.
 func (m *measuring) with(part func(*Runtime) error) (err error) {
@@ -151,47 +162,106 @@ func (m *measuring) compiled(rt *Runtime) error {
 	return err
 }
 
-func (m *measuring) loaded(rt *Runtime) error {
-	before := residentBytes()
-	took, err := m.prepare(rt)
+// cold is a start from what is on disk.
+func (m *measuring) cold(rt *Runtime) error {
+	time.Sleep(sealAfter + 10*time.Millisecond)
+	load, err := m.prepare(rt)
 	if err != nil {
 		return err
 	}
-	m.out.Load = took.Seconds() * 1e3
-	if took, err = m.invoke(rt, engine.Restored); err != nil {
+	first, err := m.invoke(rt, engine.Restored)
+	if err != nil {
 		return err
 	}
-	m.out.First = micros(took)
+	if m.out.Checked == 0 {
+		m.out.Checked = micros(load + first)
+		return nil
+	}
+	m.loads, m.firsts, m.colds = append(m.loads, load), append(m.firsts, first), append(m.colds, load+first)
+	m.out.Load, m.out.First, m.out.Cold = median(m.loads)/1e3, median(m.firsts), median(m.colds)
+	return nil
+}
+
+func (m *measuring) loaded(rt *Runtime) error {
+	before := residentBytes()
+	if _, err := m.prepare(rt); err != nil {
+		return err
+	}
+	if _, err := m.invoke(rt, engine.Restored); err != nil {
+		return err
+	}
 	m.out.Deployment = residentBytes() - before
 	if err := m.instances(rt); err != nil {
 		return err
 	}
-	for _, k := range []struct {
-		how engine.Isolation
-		to  *float64
-	}{{engine.Restored, &m.out.Isolated}, {engine.Reused, &m.out.Reused}, {engine.Fresh, &m.out.Fresh}} {
-		if *k.to, err = m.median(func() (time.Duration, error) { return m.invoke(rt, k.how) }); err != nil {
-			return err
-		}
-	}
-	return m.bare(rt)
+	return m.calls(rt)
 }
 
 func micros(d time.Duration) float64 { return d.Seconds() * 1e6 }
 
-// median repeats what is measured for a while.
-func (m *measuring) median(once func() (time.Duration, error)) (float64, error) {
-	const most = 100_000
-	var took []time.Duration
-	for end := time.Now().Add(m.long); len(took) < 5 || len(took) < most && time.Now().Before(end); {
-		d, err := once()
-		if err != nil {
-			return 0, err
-		}
-		took = append(took, d)
-	}
+// median returns the median in microseconds, and leaves the times sorted.
+func median(took []time.Duration) float64 {
 	slices.Sort(took)
-	return micros(took[len(took)/2]), nil
+	return micros(took[len(took)/2])
+}
+
+// The kinds of calls are measured in turns, for a machine's speed changes within seconds and what counts is how they compare.
+const (
+	turns     = 20
+	mostTimes = 200_000 // of one kind
+)
+
+// kind is a kind of call that is measured.
+type kind struct {
+	to   *float64
+	once func() (time.Duration, error)
+	per  int // calls in one
+	took []time.Duration
+}
+
+// calls measures calls of every kind.
+func (m *measuring) calls(rt *Runtime) error {
+	live, err := m.guest(rt)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		live.leaveInstance(true)
+		live.release()
+	}()
+	invoke := func(how engine.Isolation) func() (time.Duration, error) {
+		return func() (time.Duration, error) { return m.invoke(rt, how) }
+	}
+	const batch = 16 // a clock costs as much as some calls
+	kinds := []*kind{
+		{to: &m.out.Isolated, once: invoke(engine.Restored), per: 1},
+		{to: &m.out.Bare, once: func() (time.Duration, error) { return live.enterMany(batch) }, per: batch},
+		{to: &m.out.Reused, once: invoke(engine.Reused), per: 1},
+		{to: &m.out.Fresh, once: invoke(engine.Fresh), per: 1},
+	}
+	for range turns {
+		for _, k := range kinds {
+			if err := k.measure(m.long / turns); err != nil {
+				return err
+			}
+		}
+	}
+	for _, k := range kinds {
+		*k.to = median(k.took) / float64(k.per)
+	}
+	return nil
+}
+
+// measure repeats what is measured for a while.
+func (k *kind) measure(long time.Duration) error {
+	for end, n := time.Now().Add(long), 0; n == 0 || len(k.took) < mostTimes && time.Now().Before(end); n++ {
+		d, err := k.once()
+		if err != nil {
+			return err
+		}
+		k.took = append(k.took, d)
+	}
+	return nil
 }
 
 // guest makes an invocation that has an instance and has not been entered.
@@ -222,6 +292,17 @@ func (m *measuring) guest(rt *Runtime) (*Guest, error) {
 
 func (g *Guest) enterLast() error { return g.enter(g.mod.last(g.call)) }
 
+// enterMany is the engine alone: the export of a live instance, with nothing before or after it.
+func (g *Guest) enterMany(n int) (time.Duration, error) {
+	begun := time.Now()
+	for range n {
+		if err := g.enterLast(); err != nil {
+			return 0, err
+		}
+	}
+	return time.Since(begun), nil
+}
+
 // instances looks at what the process takes for instances that have been entered, and for the same ones when they are parked.
 func (m *measuring) instances(rt *Runtime) error {
 	const n = 48
@@ -244,30 +325,6 @@ func (m *measuring) instances(rt *Runtime) error {
 	}
 	m.out.Parked = (residentBytes() - before) / n
 	return nil
-}
-
-// bare is the engine alone: the export of a live instance, with nothing before or after it.
-func (m *measuring) bare(rt *Runtime) error {
-	g, err := m.guest(rt)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		g.leaveInstance(true)
-		g.release()
-	}()
-	const batch = 16 // a clock costs as much as some calls
-	per, err := m.median(func() (time.Duration, error) {
-		begun := time.Now()
-		for range batch {
-			if err := g.enterLast(); err != nil {
-				return 0, err
-			}
-		}
-		return time.Since(begun), nil
-	})
-	m.out.Bare = per / batch
-	return err
 }
 
 // residentBytes is the process's share of the memory it has in use, without what Go keeps for later.

@@ -440,7 +440,7 @@ func (ms *modules) make(m engine.Module, open func() (io.ReadCloser, error)) (ma
 			ms.rt.log("the cache of modules could not be swept", "error", err)
 		}
 	}
-	b := &base{}
+	b := &base{seals: a.seals}
 	switch {
 	case a.layout != nil:
 		if b.image, err = snapshot.New(a.layout); err != nil {
@@ -452,12 +452,18 @@ func (ms *modules) make(m engine.Module, open func() (io.ReadCloser, error)) (ma
 	return ms.rt.newModule(m.SHA256, a, b, code, cached), nil
 }
 
+// loads tells whether modules are loaded from files of native code, which the engine does not check.
+func (ms *modules) loads() bool {
+	_, ok := ms.rt.backend.(Loader)
+	return ok && ms.disk != nil
+}
+
 // executable compiles a module, or loads it where its bytes are not needed for that.
 func (ms *modules) executable(ctx context.Context, a *artefact) (Code, error) {
-	if l, ok := ms.rt.backend.(Loader); ok && ms.disk != nil {
+	if l, ok := ms.rt.backend.(Loader); ok && ms.loads() {
 		files := make([]string, len(a.Native))
 		for i, name := range a.Native {
-			files[i] = filepath.Join(ms.disk.dir, nativeDir, name)
+			files[i] = filepath.Join(ms.disk.dir, nativeDir, name.Name)
 		}
 		return l.Load(files, &a.Facts)
 	}
@@ -469,7 +475,7 @@ func (ms *modules) executable(ctx context.Context, a *artefact) (Code, error) {
 // compiler's process has put it there. cached tells that it was there already.
 func (ms *modules) admitted(ctx context.Context, m engine.Module, open func() (io.ReadCloser, error)) (a *artefact, cached bool, err error) {
 	if ms.disk != nil {
-		if a := ms.disk.load(m.SHA256); a != nil {
+		if a := ms.disk.load(m.SHA256, ms.loads()); a != nil {
 			return a, true, nil
 		}
 	}
@@ -484,7 +490,7 @@ func (ms *modules) admitted(ctx context.Context, m engine.Module, open func() (i
 	if err := ms.compileOutside(ctx, m.SHA256, wasm); err != nil {
 		return nil, false, err
 	}
-	if a = ms.disk.load(m.SHA256); a == nil {
+	if a = ms.disk.load(m.SHA256, false); a == nil { // it has just been written
 		return nil, false, status.Errorf(status.Internal, "the compiler left nothing in %s for module %s", ms.rt.set.CacheDir, m.SHA256)
 	}
 	return a, false, nil

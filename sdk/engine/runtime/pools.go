@@ -47,6 +47,7 @@ type resident struct {
 	pool    *pool
 	snap    *snap             // that it is set back to; nil where it is not
 	mapping *snapshot.Mapping // nil where there is no memory, or it is not set back
+	trimmer Trimmer           // nil where the engine's instances are none
 	random  [2 * maxSeeds * seedBytes]byte
 	unused  int   // the first bytes of random that are
 	charge  int64 // of the engine's budget, while it is parked

@@ -185,11 +185,14 @@ func (r *resident) fresh(random func([]byte), n int) []byte {
 // refresh makes an instance that begins with a snapshot one of its own.
 func (g *Guest) refresh() error {
 	r := g.res
-	if r == nil || r.snap == nil {
+	if r == nil {
 		return nil
 	}
-	if r.mapping != nil {
+	if r.mapping != nil || r.trimmer != nil {
 		g.pin()
+	}
+	if r.snap == nil {
+		return nil
 	}
 	g.shift = r.snap.shift
 	if len(r.snap.seeds) > 0 {

@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,6 +16,7 @@ import (
 // which with a snapshot on disk is never.
 type base struct {
 	path  string
+	seals *seals
 	once  sync.Once
 	image *snapshot.Image // nil where there are no data, or the module still has them
 	err   error
@@ -25,7 +25,7 @@ type base struct {
 func (b *base) get() (*snapshot.Image, error) {
 	b.once.Do(func() {
 		if b.path != "" {
-			b.image, _, b.err = snapshot.Open(b.path)
+			b.image, _, b.err = snapshot.Open(b.path, b.seals) // which are there where there is a path
 		}
 	})
 	return b.image, b.err
@@ -53,9 +53,17 @@ func (ms *modules) damaged(m *module, err error) error {
 
 // snapMeta is what is kept of a snapshot beside the memory.
 type snapMeta struct {
-	Globals   map[string]uint64
-	Monotonic int64 // what the guest's monotonic clock had reached
+	Names     []string // of globals
+	Bits      []uint64 // their values
+	Monotonic int64    // what the guest's monotonic clock had reached
 	Seeds     []int
+}
+
+func (c *coder) snapMeta(m *snapMeta) {
+	each(c, &m.Names, c.text)
+	each(c, &m.Bits, func(v *uint64) { number(c, v) })
+	number(c, &m.Monotonic)
+	each(c, &m.Seeds, func(v *int) { number(c, v) })
 }
 
 // image makes the image of a snapshot: in the cache on disk, where nothing but the module decides what it is, else in
@@ -66,15 +74,9 @@ func (ms *modules) image(p *pool, warmUp string, s *snap, mem []byte) error {
 		return err
 	}
 	if ms.disk != nil && p.durable {
-		meta := snapMeta{Globals: map[string]uint64{}, Monotonic: ms.rt.monotonic() + s.shift, Seeds: s.seeds}
-		for i, name := range p.mod.globals {
-			meta.Globals[name] = s.globals[i]
-		}
-		b, err := json.Marshal(meta)
-		if err == nil {
-			s.image, err = snapshot.Create(ms.disk.imagePath(p.mod.id, snapImage(warmUp)), source, b)
-		}
-		if err == nil {
+		c := &coder{writes: true}
+		c.snapMeta(&snapMeta{p.mod.globals, s.globals, max(ms.rt.monotonic()+s.shift, 0), s.seeds})
+		if s.image, err = snapshot.Create(ms.disk.imagePath(p.mod.id, snapImage(warmUp)), source, c.b); err == nil {
 			return nil
 		}
 		ms.rt.log("a snapshot could not be kept on disk", "module", p.mod.id, "error", err)
@@ -97,7 +99,7 @@ func (ms *modules) loadSnap(p *pool, warmUp string) *snap {
 		return nil
 	}
 	path := ms.disk.imagePath(p.mod.id, snapImage(warmUp))
-	im, b, err := snapshot.Open(path)
+	im, b, err := snapshot.Open(path, p.mod.base.seals)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -121,20 +123,16 @@ func (ms *modules) loadSnap(p *pool, warmUp string) *snap {
 
 func (ms *modules) readSnap(m *module, im *snapshot.Image, b []byte) (*snap, error) {
 	var meta snapMeta
-	if err := json.Unmarshal(b, &meta); err != nil {
-		return nil, err
+	c := &coder{b: b}
+	if c.snapMeta(&meta); c.bad || len(c.b) > 0 {
+		return nil, errDamaged
 	}
-	s := &snap{image: im, size: im.Size(), seeds: meta.Seeds, shift: max(meta.Monotonic-ms.rt.monotonic(), 0)}
-	for _, name := range m.globals {
-		bits, ok := meta.Globals[name]
-		if !ok {
-			return nil, fmt.Errorf("it has no global %s", name)
-		}
-		s.globals = append(s.globals, bits)
+	s := &snap{
+		image: im, size: im.Size(), globals: meta.Bits, seeds: meta.Seeds, shift: max(meta.Monotonic-ms.rt.monotonic(), 0),
 	}
 	switch {
-	case len(meta.Globals) != len(m.globals):
-		return nil, fmt.Errorf("it has %d globals, and the module %d", len(meta.Globals), len(m.globals))
+	case !slices.Equal(meta.Names, m.globals) || len(meta.Bits) != len(m.globals):
+		return nil, fmt.Errorf("it has other globals than the module")
 	case s.size < int(m.facts.Memory.Min)*pageSize || s.size%pageSize != 0:
 		return nil, fmt.Errorf("its memory has %d bytes", s.size)
 	case len(s.seeds) > maxSeeds || slices.ContainsFunc(s.seeds, func(at int) bool { return at < 0 || at > s.size-stateBytes }):

@@ -27,7 +27,7 @@ import (
 type Engine struct {
 	New      func(runtime.Settings, engine.Border) (engine.Engine, error)
 	Compiler []string // the program that compiles a module, with its arguments
-	Native   []string // how the names of the files of native code end that it keeps on disk, the executable one first
+	Native   []string // how the names of the files of native code end that it keeps on disk
 	Trap     string   // what the trap "unreachable" in a function trap(i32) says
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -94,14 +95,24 @@ func (im *Image) place(header int) int64 {
 	return at
 }
 
-// Open opens an image that Create left, and returns what was kept with it. Errors wrap fs.ErrNotExist or ErrDamaged.
-func Open(path string) (*Image, []byte, error) {
+// Witness remembers which files were found whole. What the kernel says of a file is enough to tell that it is the same, and
+// unchanged.
+type Witness interface {
+	// Whole tells whether the file was found whole, and has not changed since.
+	Whole(fs.FileInfo) bool
+	// Found tells that the file was found whole, by reading it after this was asked for.
+	Found(fs.FileInfo)
+}
+
+// Open opens an image that Create left, and returns what was kept with it. Its contents are read and checked unless by has seen
+// to that; by nil has seen nothing. Errors wrap fs.ErrNotExist or ErrDamaged.
+func Open(path string, by Witness) (*Image, []byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, nil, err
 	}
 	im := &Image{file: f}
-	meta, err := im.read()
+	meta, err := im.read(by)
 	if err != nil {
 		f.Close()
 		return nil, nil, fmt.Errorf("snapshot %s: %w", path, err)
@@ -112,33 +123,49 @@ func Open(path string) (*Image, []byte, error) {
 	return im, meta, nil
 }
 
-// read reads and checks the whole file. The contents are read, not mapped, so that they are not counted as ours until they
-// are used.
-func (im *Image) read() ([]byte, error) {
+// read reads the header and checks all that there is to check.
+func (im *Image) read(by Witness) ([]byte, error) {
+	info, err := im.file.Stat()
+	if err != nil {
+		return nil, err
+	}
 	meta, headerBytes, crc, err := im.header()
 	if err != nil {
 		return nil, err
 	}
-	size := im.place(headerBytes)
-	if info, err := im.file.Stat(); err != nil || info.Size() != size {
+	if size := im.place(headerBytes); info.Size() != size {
 		return nil, fmt.Errorf("%w: it should have %d bytes", ErrDamaged, size)
 	}
+	if by != nil && by.Whole(info) {
+		return meta, nil
+	}
+	if err := im.check(crc); err != nil {
+		return nil, err
+	}
+	if by != nil {
+		by.Found(info)
+	}
+	return meta, nil
+}
+
+// check checks the contents. They are read, not mapped, so that they are not counted as ours until they are used.
+func (im *Image) check(crc uint32) error {
 	buf := make([]byte, chunk)
 	got := uint32(0)
 	for _, r := range im.runs {
 		for done := 0; done < r.n; {
 			part := buf[:min(len(buf), r.n-done)]
 			if _, err := im.file.ReadAt(part, r.from+int64(done)); err != nil {
-				return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+				return fmt.Errorf("%w: %w", ErrDamaged, err)
 			}
 			got = crc32.Update(got, castagnoli, part)
 			done += len(part)
 		}
 	}
 	if got != crc {
-		return nil, fmt.Errorf("%w: its contents have another checksum", ErrDamaged)
+		return fmt.Errorf("%w: its contents have another checksum", ErrDamaged)
 	}
-	return meta, nil
+	return nil
 }
 
 // header reads the header into im.

@@ -183,7 +183,7 @@ func TestFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		im, meta, err := Open(path)
+		im, meta, err := Open(path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,7 +202,7 @@ func TestFiles(t *testing.T) {
 			t.Error("what is mapped went with the image")
 		}
 	}
-	if _, _, err := Open(path + "x"); !errors.Is(err, fs.ErrNotExist) {
+	if _, _, err := Open(path+"x", nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
 	left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".new-*"))
@@ -217,7 +217,7 @@ func TestEmptyMemory(t *testing.T) {
 	if _, err := Create(path, memory(t, anonymous(t, 128<<10)), nil); err != nil {
 		t.Fatal(err)
 	}
-	im, _, err := Open(path)
+	im, _, err := Open(path, nil)
 	if err != nil || im.Stored() != 0 || !bytes.Equal(im.Bytes(), make([]byte, 128<<10)) {
 		t.Fatalf("%v", err)
 	}
@@ -250,7 +250,7 @@ func TestDamagedFiles(t *testing.T) {
 		if err := os.WriteFile(path, contents, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		im, _, err := Open(path)
+		im, _, err := Open(path, nil)
 		if err == nil {
 			if !bytes.Equal(im.Bytes(), source) {
 				t.Errorf("%s: a wrong memory was served", what)
@@ -294,7 +294,7 @@ func FuzzOpen(f *testing.F) {
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		im, _, err := Open(path)
+		im, _, err := Open(path, nil)
 		if err != nil {
 			return
 		}
