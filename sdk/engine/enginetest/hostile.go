@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	goruntime "runtime"
 	"sync"
 	"testing"
 	"time"
@@ -139,6 +140,11 @@ func attacks() []attack {
 
 // testHostile: whatever a module does, it is kept out or ended at its deadline, by name, and a neighbour does not wait for it.
 func testHostile(t *testing.T, open Open) {
+	// Where the engine is in this process, guests hold Go's processors that the test would look on with. An engine's own process
+	// gets one more when it has to (Settings.Share of package runtime).
+	more := goruntime.GOMAXPROCS(0)
+	goruntime.GOMAXPROCS(more + 1)
+	defer goruntime.GOMAXPROCS(more)
 	x := start(t, open, Options{Workers: 2})
 	for _, a := range attacks() {
 		t.Run(a.name, func(t *testing.T) { x.attack(t, &a) })
@@ -146,8 +152,15 @@ func testHostile(t *testing.T, open Open) {
 	x.working(t)
 }
 
-// attackTime is how long an attack may go on before it is ended.
-const attackTime = 100 * time.Millisecond
+const (
+	// attackTime is how long an attack may go on before it is ended.
+	attackTime = 100 * time.Millisecond
+	// promise is what every attack is held to beside overrun and neighbourBound, which hold always: it ends within that of its
+	// deadline, and no neighbour waits longer. Others share the machine, so one of some tries has to show it, each measured
+	// against how late the machine was with something else meanwhile.
+	promise = 20 * time.Millisecond
+	tries   = 8
+)
 
 func (x *fixture) attack(t *testing.T, a *attack) {
 	id := x.module
@@ -172,16 +185,28 @@ func (x *fixture) attack(t *testing.T, a *attack) {
 		}
 		id = ModuleOf(a.wasm).SHA256
 	}
+	for range tries {
+		if late, waited, machine := x.once(t, a, id); t.Failed() || slow || max(late, waited) <= promise+machine {
+			return
+		}
+	}
+	t.Errorf("%d times it ended late, or a neighbour waited", tries)
+}
+
+// once attacks once. It returns how much later than its deadline the attack ended, how long a neighbour waited, and how late
+// the machine was with waking us.
+func (x *fixture) once(t *testing.T, a *attack, id string) (late, waited, machine time.Duration) {
 	c := x.function(a.function, nil)
 	if a.function == "" {
 		c.Function = "f"
 	}
 	c.Module, c.Limits = id, a.limits
-	stalls := x.neighbour(t)
+	stalls, lateness := x.neighbour(t), oversleep()
 	c.Deadline = time.Now().Add(attackTime)
 	_, err := x.invoke(c)
-	late := time.Since(c.Deadline)
-	t.Logf("%v after its deadline: %v; the neighbour waited %v at most", late, err, stalls())
+	late = time.Since(c.Deadline)
+	waited, machine = stalls(), lateness()
+	t.Logf("%v after its deadline: %v; the neighbour waited %v at most, and the machine was up to %v late", late, err, waited, machine)
 	if a.harmless && err != nil {
 		t.Errorf("it does no harm, and ended with %v", err)
 	}
@@ -195,6 +220,30 @@ func (x *fixture) attack(t *testing.T, a *attack) {
 	}
 	if late > overrun {
 		t.Errorf("ended %v after its deadline", late)
+	}
+	return late, waited, machine
+}
+
+// oversleep sleeps again and again until the function that it returns is called, which tells the most by which that was longer
+// than it was meant to be.
+func oversleep() func() time.Duration {
+	const short = time.Millisecond
+	ctx, cancel := context.WithCancel(context.Background())
+	var (
+		wg   sync.WaitGroup
+		most time.Duration
+	)
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			began := time.Now()
+			time.Sleep(short)
+			most = max(most, time.Since(began)-short)
+		}
+	})
+	return func() time.Duration {
+		cancel()
+		wg.Wait()
+		return most
 	}
 }
 
