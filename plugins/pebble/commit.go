@@ -20,7 +20,7 @@ const (
 	maxUnsettled = 4
 )
 
-// request is one Apply on its way.
+// request is one batch on its way.
 type request struct {
 	batch *pebble.Batch
 	bytes int64
@@ -35,42 +35,58 @@ type group struct {
 }
 
 // Apply implements storage.Store.
-func (s *Store) Apply(ctx context.Context, b storage.Batch) error {
+func (s *Store) Apply(ctx context.Context, b storage.Batch) error { return s.Start(ctx, b)() }
+
+// Start implements storage.Starter.
+func (s *Store) Start(ctx context.Context, b storage.Batch) (wait func() error) {
+	failed := func(err error) func() error { return func() error { return err } }
 	if err := b.Check(); err != nil {
-		return err
+		return failed(err)
 	}
 	if len(b.Ops) == 0 && !b.Sync {
-		return nil
+		return failed(nil)
 	}
 	if err := s.enter(ctx, true); err != nil {
-		return err
+		return failed(err)
 	}
-	defer s.gate.leave()
+	filled := s.space.filled()
+	r, err := s.enqueue(ctx, b, filled)
+	if err != nil {
+		s.gate.leave()
+		return failed(err)
+	}
+	return func() error {
+		defer s.gate.leave()
+		select {
+		case err := <-r.done:
+			return err
+		case <-ctx.Done():
+			return status.Errorf(status.Of(ctx.Err()), "store %q: wait for the log: %w", s.opts.Path, ctx.Err())
+		case <-filled.Done():
+			return fmt.Errorf("store %q: %w", s.opts.Path, s.space.lowSpace())
+		case <-s.dead.Done():
+			return s.failure.Load().err
+		}
+	}
+}
+
+// enqueue encodes b and puts it into the queue.
+func (s *Store) enqueue(ctx context.Context, b storage.Batch, filled context.Context) (*request, error) {
 	if err := s.space.check(); err != nil {
-		return fmt.Errorf("store %q: %w", s.opts.Path, err)
+		return nil, fmt.Errorf("store %q: %w", s.opts.Path, err)
 	}
 	r := &request{bytes: min(int64(b.Bytes()), s.opts.WriteQueue), sync: b.Sync, done: make(chan error, 1)}
-	filled := s.space.filled()
 	if err := s.takeRoom(ctx, r.bytes, filled); err != nil {
-		return err
+		return nil, err
 	}
 	var err error
 	if r.batch, err = s.encode(b); err != nil {
 		s.room.Release(r.bytes)
-		return s.classify("encode batch", err)
+		return nil, s.classify("encode batch", err)
 	}
 	s.changes.count(b.Ops)
 	s.queue.push(r)
-	select {
-	case err := <-r.done:
-		return err
-	case <-ctx.Done():
-		return status.Errorf(status.Of(ctx.Err()), "store %q: wait for the log: %w", s.opts.Path, ctx.Err())
-	case <-filled.Done():
-		return fmt.Errorf("store %q: %w", s.opts.Path, s.space.lowSpace())
-	case <-s.dead.Done():
-		return s.failure.Load().err
-	}
+	return r, nil
 }
 
 // takeRoom waits until the queue has room for n bytes.

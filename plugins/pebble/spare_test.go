@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +125,9 @@ func TestSparesAreAdopted(t *testing.T) {
 	large := 0
 	for _, name := range names {
 		info, err := vfs.Default.Stat(vfs.Default.PathJoin(opts.Path, name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // Pebble removes what its start has made obsolete
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

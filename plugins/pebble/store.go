@@ -59,7 +59,7 @@ type Store struct {
 	closeErr error
 }
 
-var _ storage.Store = (*Store)(nil)
+var _ storage.Starter = (*Store)(nil)
 
 // failure is why the store can no longer write.
 type failure struct {

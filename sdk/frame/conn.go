@@ -203,33 +203,60 @@ func (c *Conn) Call(ctx context.Context, typ uint8, head, tail []byte) (Frame, e
 // grace. Where none came by then the error is an ErrLate beside ctx's. The error of whatever was given up is an
 // *AbandonedError.
 func (c *Conn) CallGrace(ctx context.Context, grace time.Duration, typ uint8, head, tail []byte) (Frame, error) {
+	p, err := c.Begin(ctx, typ, head, tail)
+	if err != nil {
+		return Frame{}, err
+	}
+	return p.EndGrace(grace)
+}
+
+// Pending is a request that was sent and whose reply is still to be waited for.
+type Pending struct {
+	conn *Conn
+	slot *slot
+	ctx  context.Context //nolint:containedctx // it is the Call's, in two parts
+}
+
+// Begin is the first part of Call: the request is sent, behind all that were before it. Without an error Pending.End, or
+// EndGrace, is to be called once. Neither head nor tail is referenced after Begin returned.
+func (c *Conn) Begin(ctx context.Context, typ uint8, head, tail []byte) (Pending, error) {
 	done := ctx.Done()
 	if done != nil {
 		if err := ctx.Err(); err != nil {
-			return Frame{}, fmt.Errorf("%w: %w", err, ErrNotSent)
+			return Pending{}, fmt.Errorf("%w: %w", err, ErrNotSent)
 		}
 	}
 	size := len(head) + len(tail)
 	if uint64(size) > uint64(c.peer.MaxFrame) {
-		return Frame{}, tooLarge(size, c.peer.MaxFrame)
+		return Pending{}, tooLarge(size, c.peer.MaxFrame)
 	}
 	crowd := c.asking.Add(1) > 1 || c.handling.Load() > 1
-	defer c.asking.Add(-1)
 	s, err := c.out.open(size)
 	if err != nil {
+		c.asking.Add(-1)
 		if !errors.Is(err, ErrBusy) {
 			err = fmt.Errorf("%w: %w", err, ErrNotSent)
 		}
-		return Frame{}, err
+		return Pending{}, err
 	}
 	sent, err := c.w.send(Header{uint32(size), typ, 0, s.id}, head, tail, sending{crowd: crowd, cancel: done})
 	if !sent && c.out.drop(s) {
+		c.asking.Add(-1)
 		if err == nil {
 			err = ctx.Err()
 		}
-		return Frame{}, fmt.Errorf("%w: %w", err, ErrNotSent)
+		return Pending{}, fmt.Errorf("%w: %w", err, ErrNotSent)
 	}
-	return c.await(ctx, s, grace)
+	return Pending{c, s, ctx}, nil
+}
+
+// End is the other part of Call.
+func (p Pending) End() (Frame, error) { return p.EndGrace(0) }
+
+// EndGrace is the other part of CallGrace.
+func (p Pending) EndGrace(grace time.Duration) (Frame, error) {
+	defer p.conn.asking.Add(-1)
+	return p.conn.await(p.ctx, p.slot, grace)
 }
 
 func (c *Conn) await(ctx context.Context, s *slot, grace time.Duration) (Frame, error) {

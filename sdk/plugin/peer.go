@@ -23,6 +23,11 @@ type peer struct {
 // call sends a request and returns the reply to it; error replies become errors.
 func (p *peer) call(ctx context.Context, grace time.Duration, typ uint8, head, tail []byte) (frame.Frame, error) {
 	f, err := p.conn.CallGrace(ctx, grace, typ, head, tail)
+	return p.answer(ctx, typ, f, err)
+}
+
+// answer turns a reply, or the lack of one, into what call returns.
+func (p *peer) answer(ctx context.Context, typ uint8, f frame.Frame, err error) (frame.Frame, error) {
 	if err != nil {
 		return frame.Frame{}, transportError(p.who, err)
 	}
@@ -40,6 +45,20 @@ func (p *peer) call(ctx context.Context, grace time.Duration, typ uint8, head, t
 	}
 	f.Release()
 	return frame.Frame{}, err
+}
+
+// start is do in two parts: it returns when the request is sent.
+func (p *peer) start(ctx context.Context, typ uint8, head, tail []byte) (wait func() error) {
+	pending, err := p.conn.Begin(ctx, typ, head, tail)
+	return func() error {
+		var f frame.Frame
+		if err == nil {
+			f, err = pending.End()
+		}
+		f, err = p.answer(ctx, typ, f, err)
+		f.Release()
+		return err
+	}
 }
 
 // do is call for replies without a body.

@@ -9,7 +9,7 @@ import (
 	"github.com/essa-project/essad/sdk/storage"
 )
 
-// Store is a storage backend on the other side of the border. It is a storage.Store.
+// Store is a storage backend on the other side of the border. It is a storage.Starter, whatever the other side is.
 //
 // Limits are checked before anything is sent, so that a refusal costs nothing and looks the same everywhere.
 type Store struct {
@@ -20,7 +20,7 @@ type Store struct {
 	ended error
 }
 
-var _ storage.Store = (*Store)(nil)
+var _ storage.Starter = (*Store)(nil)
 
 // storeCloseTimeout bounds how long a store may take to flush and close.
 const storeCloseTimeout = 60 * time.Second
@@ -47,6 +47,17 @@ func (s *Store) Apply(ctx context.Context, b storage.Batch) error {
 	defer w.put()
 	w.b = appendBatch(w.b, b, deadlineOf(ctx))
 	return s.peer.do(ctx, typeApply, nil, w.b)
+}
+
+// Start implements storage.Starter: the other side takes batches in the order that their frames come in.
+func (s *Store) Start(ctx context.Context, b storage.Batch) (wait func() error) {
+	if err := b.Check(); err != nil {
+		return func() error { return err }
+	}
+	w := getScratch()
+	defer w.put()
+	w.b = appendBatch(w.b, b, deadlineOf(ctx))
+	return s.peer.start(ctx, typeApply, nil, w.b)
 }
 
 // Get implements storage.Store.

@@ -29,20 +29,31 @@ func storeBuild(open func(StoreConfig) (storage.Store, error)) build {
 		if err != nil {
 			return nil, err
 		}
-		return &storeService{store: st, log: p.log, lanes: map[uint32]*lane{}}, nil
+		return newStoreService(st, p.log), nil
 	}
 }
 
 // storeService answers a host's requests with a store.
 type storeService struct {
-	store storage.Store
-	log   hclog.Logger
+	store   storage.Store
+	starter storage.Starter // the same, if it is one
+	log     hclog.Logger
+	others  *handler // of requests that are no batches
+	turn    func(*frame.Request)
 
 	mu    sync.Mutex
-	lanes map[uint32]*lane // of shards with batches under way
+	lanes map[uint32]*lane // of shards with batches that are not started
 }
 
-// lane applies one shard's batches in the order they came. The host's limits bound it.
+func newStoreService(st storage.Store, log hclog.Logger) *storeService {
+	s := &storeService{store: st, log: log, lanes: map[uint32]*lane{}}
+	s.starter, _ = st.(storage.Starter)
+	s.others = newHandler(log, s.request)
+	s.turn = s.run
+	return s
+}
+
+// lane starts one shard's batches in the order they came. The host's limits bound it.
 type lane struct{ waiting []*frame.Request }
 
 func (s *storeService) Close() error { return s.store.Close() }
@@ -50,50 +61,71 @@ func (s *storeService) Close() error { return s.store.Close() }
 // handle runs on the connection's reader, so that the order of batches is the order of their frames.
 func (s *storeService) handle(r *frame.Request) {
 	if r.Type != typeApply {
-		handle(s.log, r, s.request)
+		s.others.handle(r)
 		return
 	}
 	shard := batchShard(r.Body)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if l := s.lanes[shard]; l != nil {
+	l := s.lanes[shard]
+	if l != nil {
 		l.waiting = append(l.waiting, r)
+		s.mu.Unlock()
 		return
 	}
 	s.lanes[shard] = &lane{}
-	go s.run(shard, r)
+	s.mu.Unlock()
+	r.Go(s.turn)
 }
 
-// run applies r and what follows it in its lane.
-func (s *storeService) run(shard uint32, r *frame.Request) {
-	for r != nil {
-		if err := guarded(s.log, r, s.apply); err != nil {
-			reply(r, nil, nil, err)
-		}
-		s.mu.Lock()
-		l := s.lanes[shard]
-		r = nil
-		if len(l.waiting) > 0 {
-			r, l.waiting = l.waiting[0], l.waiting[1:]
-		} else {
-			delete(s.lanes, shard)
-		}
-		s.mu.Unlock()
+// run starts r, lets the next batch of its shard have its turn, and answers.
+func (s *storeService) run(r *frame.Request) {
+	shard := batchShard(r.Body) // its body is released on the way
+	var wait func() error
+	err := guarded(s.log, r, func(r *frame.Request) (err error) {
+		wait, err = s.start(r)
+		return err
+	})
+	s.pass(shard)
+	if err == nil {
+		err = guarded(s.log, r, func(r *frame.Request) error { return settle(r, nil, nil, wait()) })
+	}
+	if err != nil {
+		reply(r, nil, nil, err)
 	}
 }
 
-func (s *storeService) apply(r *frame.Request) error {
+// pass gives the turn to the next batch of a shard.
+func (s *storeService) pass(shard uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.lanes[shard]
+	if len(l.waiting) == 0 {
+		delete(s.lanes, shard)
+		return
+	}
+	next := l.waiting[0]
+	l.waiting = l.waiting[1:]
+	next.Go(s.turn)
+}
+
+// start gives a batch to the store. One that cannot take the next batch meanwhile has done with it.
+func (s *storeService) start(r *frame.Request) (wait func() error, err error) {
 	b, timeout, err := parseBatch(r.Body)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx := within(r, timeout)
 	if err := ctx.Err(); err != nil {
-		return err // while it waited in its lane
+		return nil, err // while it waited in its lane
 	}
-	err = s.store.Apply(ctx, b)
+	if s.starter != nil {
+		wait = s.starter.Start(ctx, b)
+	} else {
+		done := s.store.Apply(ctx, b)
+		wait = func() error { return done }
+	}
 	r.Release() // the store has no claim to its arguments any more
-	return settle(r, nil, nil, err)
+	return wait, nil
 }
 
 func (s *storeService) request(r *frame.Request) error {

@@ -99,3 +99,14 @@ type Store interface {
 	// Close flushes and closes. What was applied without Sync is durable afterwards. Closing twice is harmless.
 	Close() error
 }
+
+// Starter is the optional ability of a Store to be given the next batch of a shard before it has answered the last one, so
+// that neither waits for the way to the other.
+type Starter interface {
+	Store
+	// Start is the first part of Apply. It returns when b has its place in the order of its shard, and wait, which is called
+	// once, is the other part. b belongs to the caller again when Start has returned. After an error nothing is known of this
+	// batch, and a batch that was started after it may have been applied all the same: who wants them in order sends them
+	// again from the first that failed.
+	Start(ctx context.Context, b Batch) (wait func() error)
+}

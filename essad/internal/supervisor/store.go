@@ -26,7 +26,7 @@ type Store struct {
 	last      uint64 // snapshot number given out
 }
 
-var _ storage.Store = (*Store)(nil)
+var _ storage.Starter = (*Store)(nil)
 
 // shard is the turn-taking of one shard's batches: one is under way, so that a repeated one cannot overtake its follower.
 type shard struct {
@@ -102,6 +102,29 @@ func (s *Store) Apply(ctx context.Context, b storage.Batch) error {
 	}
 	defer func() { <-l.turn }()
 	return s.carry(ctx, func(in *instance) error { return in.store.Apply(ctx, b) })
+}
+
+// Start implements storage.Starter. Nothing is sent again here: what was started after a batch that is lost may have reached
+// the next process before it, and only who started them knows all that has to be sent again, and in which order.
+func (s *Store) Start(ctx context.Context, b storage.Batch) (wait func() error) {
+	failed := func(err error) func() error { return func() error { return err } }
+	if err := b.Check(); err != nil {
+		return failed(err)
+	}
+	l := s.enter(b.Shard)
+	defer s.leave(b.Shard, l)
+	select {
+	case l.turn <- struct{}{}: // no Apply is under way that might be repeated
+	case <-ctx.Done():
+		return failed(status.Errorf(status.Of(ctx.Err()), "apply: %w", ctx.Err()))
+	}
+	defer func() { <-l.turn }()
+	in := s.p.ready()
+	if in == nil {
+		return failed(s.p.unavailable("has no process at the moment"))
+	}
+	sent := in.store.Start(ctx, b)
+	return func() error { return s.p.lost(in, sent()) }
 }
 
 func (s *Store) enter(n uint32) *shard {

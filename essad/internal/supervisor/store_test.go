@@ -196,3 +196,38 @@ func TestStoreGivesUpInTime(t *testing.T) {
 	}
 	eventually(t, "the store is back", func() bool { return st.Apply(context.Background(), put(0, "a", "1")) == nil })
 }
+
+// A batch that was started and whose process ends is not sent again by itself: what was started behind it could be ahead of
+// it then. Apply waits for the next process.
+func TestStartedBatchIsLostWithItsProcess(t *testing.T) {
+	s := newSupervisor(t, Options{MaxBackoff: 20 * time.Millisecond})
+	st := echoStore(t, s, map[string]string{"path": t.TempDir()})
+	ctx := context.Background()
+	var waits []func() error
+	for i := range 20 {
+		waits = append(waits, st.Start(ctx, put(1, "k", strconv.Itoa(i))))
+	}
+	for i := range waits {
+		if err := waits[len(waits)-1-i](); err != nil {
+			t.Fatal(err)
+		}
+	}
+	items, err := st.Get(ctx, [][]byte{[]byte("k")})
+	if err != nil || string(items[0].Value) != "19" {
+		t.Fatalf("last value %q, %v", items[0].Value, err)
+	}
+	_ = syscall.Kill(s.Status()[0].PID, syscall.SIGKILL)
+	eventually(t, "a batch is lost", func() bool {
+		err := st.Start(ctx, put(1, "k", "lost"))()
+		if err != nil && status.Of(err) != status.Unavailable {
+			t.Fatalf("start: %v", err)
+		}
+		return err != nil
+	})
+	if err := st.Apply(ctx, put(1, "k", "next")); err != nil {
+		t.Fatal(err)
+	}
+	if len(st.lanes) > 0 {
+		t.Errorf("%d lanes are left", len(st.lanes))
+	}
+}

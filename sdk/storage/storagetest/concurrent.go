@@ -1,8 +1,10 @@
 package storagetest
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -94,6 +96,36 @@ func testShardOrder(t *testing.T, o Opener) {
 	if n := len(scanAll(t, s, storage.Range{})); n != 2*shards {
 		t.Errorf("%d keys are left, want %d", n, 2*shards)
 	}
+}
+
+// testStarted starts many batches before it waits for any, and waits for the last one first.
+func testStarted(t *testing.T, o Opener) {
+	s, ok := opened(t, o).(storage.Starter)
+	if !ok {
+		t.Skip("the store is no Starter")
+	}
+	const writes = 30
+	var waits []func() error
+	value := make([]byte, 16)
+	for n := range writes {
+		copy(value, fmt.Sprintf("%016d", n))
+		waits = append(waits, s.Start(ctx(t), storage.Batch{Shard: 3, Ops: []storage.Op{{Key: []byte("k"), Value: value}}, Sync: n%3 == 0}))
+		clear(value) // it is the caller's again
+	}
+	for _, wait := range slices.Backward(waits) {
+		if err := wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(t, s, "k", fmt.Sprintf("%016d", writes-1))
+	wantClass(t, "a batch that breaks a limit", s.Start(ctx(t), storage.Batch{Ops: []storage.Op{put("", "x")}})(), status.Invalid)
+	over, cancel := context.WithCancel(ctx(t))
+	cancel()
+	wantClass(t, "a batch that nobody waits for", s.Start(over, storage.Batch{Ops: []storage.Op{put("b", "x")}})(), status.Cancelled)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantClass(t, "a batch for a closed store", s.Start(ctx(t), storage.Batch{Ops: []storage.Op{put("c", "x")}})(), status.Unavailable)
 }
 
 func testClosed(t *testing.T, o Opener) {

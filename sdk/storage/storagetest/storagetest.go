@@ -59,6 +59,7 @@ func Run(t *testing.T, newOpener func(t *testing.T) Opener) {
 		{"LargeBatch", testLargeBatch},
 		{"BatchesAreAtomic", testAtomic},
 		{"ShardsKeepTheirOrder", testShardOrder},
+		{"StartedBatchesKeepTheirOrder", testStarted},
 		{"ScanPages", testScanPages},
 		{"ScanPrefix", testScanPrefix},
 		{"ScanBytes", testScanBytes},

@@ -19,6 +19,7 @@ import (
 type broken struct {
 	storage.Store
 	apply func(s storage.Store, ctx context.Context, b storage.Batch) error
+	start func(s storage.Store, ctx context.Context, b storage.Batch) func() error
 	get   func(items []storage.Item) []storage.Item
 	scan  func(s storage.Store, ctx context.Context, r storage.Range) (storage.Page, error)
 	close func(s storage.Store) error
@@ -37,6 +38,14 @@ func (b *broken) Apply(ctx context.Context, batch storage.Batch) error {
 		return b.apply(b.Store, ctx, batch)
 	}
 	return b.Store.Apply(ctx, batch)
+}
+
+func (b *broken) Start(ctx context.Context, batch storage.Batch) func() error {
+	if b.start != nil {
+		return b.start(b.Store, ctx, batch)
+	}
+	err := b.Apply(ctx, batch)
+	return func() error { return err }
 }
 
 func (b *broken) Get(ctx context.Context, keys [][]byte) ([]storage.Item, error) {
@@ -74,6 +83,15 @@ var mistakes = map[string]func() *broken{
 				}
 			}
 			return nil
+		}}
+	},
+	"started batches are applied when they are waited for": func() *broken {
+		return &broken{start: func(s storage.Store, ctx context.Context, b storage.Batch) func() error {
+			b.Ops = slices.Clone(b.Ops)
+			for i := range b.Ops {
+				b.Ops[i].Value = slices.Clone(b.Ops[i].Value)
+			}
+			return func() error { return s.Apply(ctx, b) }
 		}}
 	},
 	"ops are applied backwards": func() *broken {
