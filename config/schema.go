@@ -127,7 +127,7 @@ const (
 // KVS is the kvs role.
 type KVS struct {
 	Store          string   `key:"store" doc:"Name of the store block that keeps the values; empty means memory only. Where not given: the store block, if there is just one."`
-	Durability     string   `key:"durability" check:"oneof=memory|batched|sync" doc:"When a write is acknowledged: in memory, in memory and on its way to disk within 10 ms, later on a machine that is saturated (batched), or once on disk (sync). Where not given: sync with a store, memory without."`
+	Durability     string   `key:"durability" check:"oneof=memory|batched|sync" doc:"When a write is acknowledged: in memory, in memory and on disk within 10 ms and one sync of the store (batched; while one has waited for longer, no other is acknowledged), or once on disk (sync). Where not given: sync with a store, memory without."`
 	Shards         int      `key:"shards" default:"0" check:"min=0,max=1024" doc:"Parts the keys are spread over, each handled on its own; 0 means one per core, and at least 8."`
 	Memory         ByteSize `key:"memory" default:"256MiB" check:"min=1MiB" doc:"Values kept in memory. With a store the rest stays on disk; without one, writes beyond it are refused as overloaded."`
 	MaxKey         ByteSize `key:"max_key" default:"4KiB" check:"min=1,max=60KiB" doc:"Longest key."`

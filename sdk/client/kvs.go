@@ -155,18 +155,18 @@ func resultOf(r *annav1.Result) Result {
 	return out
 }
 
-// one sends a single operation. Most requests are of this kind: it makes them in one allocation.
+// one sends a single operation.
 func (k *KVS) one(ctx context.Context, space Space, scope string, d Durability, wait bool, op Op) (Result, error) {
-	var m struct {
-		req  annav1.Request
-		ops  [1]*annav1.Op
-		wire annav1.Op
+	raw := appendOne(make([]byte, 0, sizeOne(scope, k.cache, &op)), space, scope, d, k.cache, wait, &op)
+	answer, err := k.askRaw(ctx, raw)
+	if err != nil {
+		return Result{}, err
 	}
-	m.ops[0] = &m.wire
-	op.write(&m.wire)
-	r := &m.req
-	r.Space, r.Scope, r.Durability, r.Cache, r.Wait, r.Ops = space, scope, d, k.cache, wait, m.ops[:]
-	rep, err := k.ask(ctx, r)
+	var one annav1.Result
+	if parseOne(answer, &one) {
+		return resultOf(&one), nil
+	}
+	rep, err := parseReply(answer)
 	if err != nil {
 		return Result{}, err
 	}
@@ -187,13 +187,25 @@ func (k *KVS) ask(ctx context.Context, req *annav1.Request) (*annav1.Reply, erro
 	if err != nil {
 		return nil, status.Errorf(status.Internal, "client: encode a request: %v", err)
 	}
+	answer, err := k.askRaw(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	return parseReply(answer)
+}
+
+func (k *KVS) askRaw(ctx context.Context, raw []byte) ([]byte, error) {
 	// Without a deadline a read may wait for ever, and a write as long as the node needs.
 	s, err := transport.Ask(ctx, k.session, k.selector, transport.GetOptions{Payload: raw, Timeout: -1})
 	if err != nil {
 		return nil, noNode(err)
 	}
+	return s.Payload, nil
+}
+
+func parseReply(answer []byte) (*annav1.Reply, error) {
 	rep := &annav1.Reply{}
-	if err := proto.Unmarshal(s.Payload, rep); err != nil {
+	if err := proto.Unmarshal(answer, rep); err != nil {
 		return nil, status.Errorf(status.Internal, "client: the reply of the key-value store cannot be read: %v", err)
 	}
 	return rep, nil

@@ -28,7 +28,7 @@ func (r *Role) Stats(ctx context.Context) *annav1.StatsReply {
 		n := s.counters
 		out.ResidentKeys += int64(len(s.entries))
 		out.CachedKeys += uint64(s.holders.count)
-		for _, dirty := range [2][]*entry{s.inflight, s.dirty} {
+		for _, dirty := range append(s.inflight[:len(s.inflight):len(s.inflight)], s.dirty) {
 			if len(dirty) > 0 && (oldest == 0 || dirty[0].rec.Version < oldest) && dirty[0].rec.Version > 0 {
 				oldest = dirty[0].rec.Version
 			}

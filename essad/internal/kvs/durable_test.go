@@ -28,6 +28,7 @@ type disk struct {
 	safe     *memory.Store // what would survive
 	unsynced []storage.Op
 	fail     error // of Apply, until it is nil again
+	failures int   // so often at most, if it is not 0
 	failGet  error
 	failScan error
 	scans    int           // that still go well
@@ -73,8 +74,13 @@ func (d *disk) Apply(ctx context.Context, b storage.Batch) error {
 	if d.dead {
 		return status.Errorf(status.Unavailable, "dead")
 	}
-	if d.fail != nil {
-		return d.fail
+	if err := d.fail; err != nil {
+		if d.failures > 0 {
+			if d.failures--; d.failures == 0 {
+				d.fail = nil
+			}
+		}
+		return err
 	}
 	d.batches.Add(1)
 	if err := d.Store.Apply(ctx, b); err != nil {
@@ -95,6 +101,45 @@ func (d *disk) Apply(ctx context.Context, b storage.Batch) error {
 	}
 	d.synced = append(d.synced, began)
 	return nil
+}
+
+// starter is a disk that is given batches before it has answered earlier ones. It applies them in their order, but has
+// answered none when it has the next one.
+type starter struct {
+	*disk
+	mu   sync.Mutex
+	last chan struct{} // closed when the last batch that was started is done
+	most int           // batches that were under way at once
+	n    int
+}
+
+func (s *starter) Start(ctx context.Context, b storage.Batch) func() error {
+	s.mu.Lock()
+	before, mine := s.last, make(chan struct{})
+	s.last = mine
+	s.n++
+	s.most = max(s.most, s.n)
+	s.mu.Unlock()
+	b.Ops = slices.Clone(b.Ops)
+	for i := range b.Ops {
+		b.Ops[i].Key, b.Ops[i].Value = bytes.Clone(b.Ops[i].Key), bytes.Clone(b.Ops[i].Value)
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer close(mine)
+		if before != nil {
+			<-before
+		}
+		done <- s.Apply(ctx, b)
+	}()
+	return func() error {
+		err := <-done
+		<-mine
+		s.mu.Lock()
+		s.n--
+		s.mu.Unlock()
+		return err
+	}
 }
 
 func (d *disk) Get(ctx context.Context, keys [][]byte) ([]storage.Item, error) {

@@ -14,16 +14,19 @@ import (
 // ask it. It is a Bloom filter of all stored keys, in blocks of one cache line.
 //
 // For an empty store it is complete at once. For another one it is made, by going over all keys in the background, only
-// when the store has been asked in vain often enough for that to pay.
+// when the store has been asked in vain often enough for that to pay. A table that is full stays, and a larger one takes
+// what comes from then on: going over all keys again would cost the store more than what it is asked for.
 type filter struct {
 	seed  maphash.Seed
 	table atomic.Pointer[filterTable] // nil: none is kept
+	full  chan struct{}               // table is
 	vain  atomic.Int64                // times the store was asked in vain since there was no complete table
 	off   atomic.Bool                 // there are more keys than a table may hold, or others write to the store as well
 }
 
 type filterTable struct {
 	blocks   []filterBlock
+	older    *filterTable // what came before it was made, if there was a table
 	keys     atomic.Int64 // about
 	complete atomic.Bool  // every stored key is in it
 }
@@ -34,7 +37,8 @@ const (
 	filterBits  = 12      // of a table, for each key: one absent key in a hundred is asked for all the same
 	filterProbe = 6       // of which a key sets this many
 	filterMin   = 1 << 10 // blocks: 64 KiB
-	filterMax   = 1 << 18 // blocks: 16 MiB, 11 million keys
+	filterMax   = 1 << 18 // blocks of all tables: 16 MiB, 11 million keys
+	filterGrow  = 8       // a table is so many times as large as the one before
 	filterVain  = 1 << 12 // so often in vain, a table is made
 	filterEvery = time.Second
 )
@@ -66,7 +70,17 @@ func (t *filterTable) add(h uint64) {
 	}
 }
 
+// has reports whether h is in t, or in one before it.
 func (t *filterTable) has(h uint64) bool {
+	for ; t != nil; t = t.older {
+		if t.holds(h) {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *filterTable) holds(h uint64) bool {
 	b, bits := t.probe(h)
 	for range filterProbe {
 		if b[bits>>6&7].Load()&(1<<(bits&63)) == 0 {
@@ -75,6 +89,22 @@ func (t *filterTable) has(h uint64) bool {
 		bits >>= 9
 	}
 	return true
+}
+
+// next returns a larger table for what comes after t, or nil where that would be more than there may be.
+func (t *filterTable) next() *filterTable {
+	all := 0
+	for x := t; x != nil; x = x.older {
+		all += len(x.blocks)
+	}
+	blocks := min(filterGrow*len(t.blocks), filterMax-all)
+	if blocks < len(t.blocks) {
+		return nil
+	}
+	n := newFilterTable(int64(blocks))
+	n.older = t
+	n.complete.Store(true)
+	return n
 }
 
 // absent reports whether key is certainly not in the store.
@@ -87,6 +117,9 @@ func (f *filter) absent(key []byte) bool {
 func (f *filter) add(key string) {
 	if t := f.table.Load(); t != nil {
 		t.add(maphash.String(f.seed, key))
+		if t.keys.Load() > t.capacity() {
+			signal(f.full)
+		}
 	}
 }
 
@@ -114,6 +147,7 @@ func (r *Role) keepFilter(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		select {
+		case <-r.filter.full:
 		case <-tick.C:
 		case <-ctx.Done():
 			return
@@ -122,6 +156,12 @@ func (r *Role) keepFilter(ctx context.Context) {
 		full := t != nil && t.keys.Load() > t.capacity()
 		if r.filter.off.Load() || !full && (t != nil || r.filter.vain.Load() < filterVain) {
 			continue
+		}
+		if full && t.complete.Load() {
+			if larger := t.next(); larger != nil {
+				r.filter.table.Store(larger) // what is added to t at this moment is found there
+				continue
+			}
 		}
 		if err := r.makeFilter(ctx); err != nil && ctx.Err() == nil {
 			r.log.Warn("the filter of absent keys was not made", "error", err)

@@ -1,14 +1,16 @@
 // Package kvs is the kvs role: it stores lattice values, keeps the hot ones in memory and all of them in a storage
 // backend, and tells watchers and caches of changes.
 //
-// What a writer was told is so: under sync it survives power loss, under batched it is in memory and goes to disk
-// after 10 ms at most where store and processors keep up (a saturated machine of two cores took up to 80 ms), under memory it
-// is in memory. Changes reach the store in order, in batches whose size follows from how long the store takes. A write
-// to the wrong type of value, a failed store and a corrupt record are errors of the one who asked, not of the role.
+// What a writer was told is so: under sync it survives power loss, under batched it is in memory and on disk within 10 ms
+// and one sync of the store, under memory it is in memory. Where the processors or the disk are too busy for that, writers
+// wait: while a write has waited for the disk for longer, no other one is acknowledged (room.go). Changes reach the store
+// in order, in batches whose size follows from how long the store takes. A write to the wrong type of value, a failed
+// store and a corrupt record are errors of the one who asked, not of the role.
 //
 // Keys are spread over shards. The core of a shard (shard.go, events.go) is pure; the shell around it does the rest:
-// lane.go brings changes to the store, load.go cold records from it, serve.go answers requests, scan.go goes over ranges,
-// sweep.go does what is due, feed.go tells caches, admin.go exports, imports and counts.
+// lane.go and flight.go bring changes to the store, load.go cold records from it, quick.go answers what needs no waiting
+// and serve.go everything else, scan.go goes over ranges, sweep.go does what is due, feed.go tells caches, admin.go
+// exports, imports and counts.
 //
 // It may import sdk/{transport,topic,lattice,proto,storage,status,hlc} and hclog; never another role.
 package kvs
@@ -171,9 +173,8 @@ type cell struct {
 	core   *shard
 	role   *Role
 	lane   *lane
-	next   *commit // covers what is dirty now
-	flying *commit // covers flight; nil: nothing is on its way
-	flight batch
+	next   *commit  // covers what is dirty now
+	flying []flying // what is on its way, the oldest first
 	loads  map[string]*load
 
 	memory, pending int64 // as counted in the role
@@ -196,7 +197,7 @@ func New(o Options) (*Role, error) {
 	}
 	r.feeds.init(r)
 	r.floors.byScope = map[string]uint64{}
-	r.filter.seed = maphash.MakeSeed()
+	r.filter.seed, r.filter.full = maphash.MakeSeed(), make(chan struct{}, 1)
 	cfg := shardConfig{
 		persistent: o.Store != nil,
 		maxValue:   o.MaxValue,

@@ -17,6 +17,7 @@ import (
 	"github.com/essa-project/essad/sdk/client"
 	"github.com/essa-project/essad/sdk/lattice"
 	"github.com/essa-project/essad/sdk/status"
+	"github.com/essa-project/essad/sdk/storage"
 	"github.com/essa-project/essad/sdk/storage/memory"
 	"github.com/essa-project/essad/sdk/transport"
 )
@@ -28,7 +29,8 @@ type node struct {
 	t        testing.TB
 	opts     kvs.Options
 	bus      bus
-	kvs      *client.KVS // internal
+	running  storage.Store // as the role has it
+	kvs      *client.KVS   // internal
 	public   *client.KVS
 	sessions []transport.Session
 	stop     func() error
@@ -82,6 +84,10 @@ func (n *node) client(a client.Access) *client.KVS {
 func (n *node) run() {
 	n.t.Helper()
 	o := n.opts
+	if d, ok := o.Store.(*disk); ok && twoAtOnce {
+		o.Store = &starter{disk: d}
+	}
+	n.running = o.Store
 	ready := make(chan struct{})
 	o.Node, o.Session, o.OnReady = "n1", n.bus.Role(), func() { close(ready) }
 	role, err := kvs.New(o)

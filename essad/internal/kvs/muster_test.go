@@ -5,20 +5,22 @@ import (
 	"math"
 	"testing"
 	"time"
+
+	annav1 "github.com/essa-project/essad/sdk/proto/anna/v1"
 )
 
 // A batch waits for those who were in the last one, no longer than they have lately taken, and not at all where they do not
 // come.
 func TestMuster(t *testing.T) {
 	with := func(company, dirty int64) *lane {
-		l := newLane(nil, 0)
+		l := newLane(&Role{durability: annav1.Durability_SYNC}, 0)
 		l.company, l.took = company, time.Second
 		l.dirty.Store(dirty)
 		return l
 	}
 	muster := func(l *lane) time.Duration {
 		began := time.Now()
-		l.muster(context.Background())
+		l.gatherCompany(context.Background())
 		if w := l.wanted.Load(); w != math.MaxInt64 {
 			t.Errorf("it still waits for %d", w)
 		}
@@ -68,6 +70,6 @@ func TestMuster(t *testing.T) {
 		l.took = time.Hour
 		ctx, cancel := context.WithCancel(context.Background())
 		time.AfterFunc(time.Millisecond, cancel)
-		l.muster(ctx)
+		l.gatherCompany(ctx)
 	})
 }

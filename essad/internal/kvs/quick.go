@@ -2,7 +2,6 @@ package kvs
 
 import (
 	annav1 "github.com/essa-project/essad/sdk/proto/anna/v1"
-	"github.com/essa-project/essad/sdk/status"
 	"github.com/essa-project/essad/sdk/transport"
 )
 
@@ -96,6 +95,7 @@ func (r *Role) quickWrite(q transport.Later, o *one) bool {
 	} else {
 		a.version, a.seq, _, err = c.core.put(key, p, now)
 	}
+	c.soon(d)
 	waits := d == annav1.Durability_SYNC && err == nil && a.seq > c.core.synced
 	if waits {
 		q.Keep()
@@ -148,5 +148,3 @@ func (r *Role) replyWith(q transport.Query, res *annav1.Result) {
 		r.log.Debug("a reply was not sent", "error", err)
 	}
 }
-
-var errHalted = status.Errorf(status.Unavailable, "kvs: the node is stopping while the write was on its way to the store; it may have been applied")

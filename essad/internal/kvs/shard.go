@@ -31,9 +31,11 @@ type shard struct {
 	applied  uint64 // the store has all changes up to this one
 	synced   uint64 // and these are on disk
 	dirty    []*entry
-	inflight []*entry
-	wantSync bool
-	strayDue [][]byte // keys of dueSpace to delete
+	inflight [][]*entry // batches on their way to the store, the oldest first
+	spare    [][]*entry // their slices, to be used again
+	wantSync bool       // somebody waits for a sync
+	wantDisk bool       // the next batch is to be synced, though nobody waits
+	strayDue [][]byte   // keys of dueSpace to delete
 
 	watches  watchTable
 	holders  holderTable
@@ -69,7 +71,7 @@ type entry struct {
 	heap   int32
 	slot   int32 // in ring
 	hot    bool  // used since the hand last passed
-	flying bool  // in a batch on its way to the store
+	flying int8  // batches on their way to the store that hold it
 }
 
 // entryOverhead is about what an entry costs beside its key and value.
@@ -474,7 +476,7 @@ func (s *shard) evict(target int64, max int) {
 			s.hand = 0
 		}
 		e := s.ring[s.hand]
-		if e.hot || e.pins > 0 || e.listed != 0 || e.flying {
+		if e.hot || e.pins > 0 || e.listed != 0 || e.flying > 0 {
 			e.hot = false
 			s.hand++
 			continue
@@ -494,9 +496,13 @@ type batch struct {
 }
 
 // take moves changes into ops, as many as keep it within max ops and bytes, and returns what they cover. Ops refer to
-// memory of arena, which grows. Until done is called, take is not.
+// memory of arena, which grows. Each take is followed by a done, in the same order.
 func (s *shard) take(ops []storage.Op, arena []byte, size *int) ([]storage.Op, []byte, batch) {
 	b := batch{upTo: s.seq}
+	var taken []*entry
+	if last := len(s.spare) - 1; last >= 0 {
+		taken, s.spare = s.spare[last], s.spare[:last]
+	}
 	n := 0
 	for _, e := range s.dirty {
 		key := len(e.key) + 9
@@ -515,10 +521,12 @@ func (s *shard) take(ops []storage.Op, arena []byte, size *int) ([]storage.Op, [
 		*size += cost + 2*key
 		ops, arena = s.appendOps(ops, arena, e)
 		b.bytes += e.listed
-		e.listed, e.flying = 0, true
-		s.inflight = append(s.inflight, e)
+		e.listed = 0
+		e.flying++
+		taken = append(taken, e)
 		n++
 	}
+	s.inflight = append(s.inflight, taken)
 	rest := copy(s.dirty, s.dirty[n:])
 	clear(s.dirty[rest:])
 	s.dirty = s.dirty[:rest]
@@ -528,7 +536,7 @@ func (s *shard) take(ops []storage.Op, arena []byte, size *int) ([]storage.Op, [
 		s.strayDue = s.strayDue[1:]
 	}
 	if rest == 0 {
-		s.wantSync = false
+		s.wantSync, s.wantDisk = false, false
 	}
 	return ops, arena, b
 }
@@ -575,13 +583,15 @@ func keep(arena []byte, f func([]byte) []byte) (grown, part []byte) {
 	return arena, arena[at:len(arena):len(arena)]
 }
 
-// done tells that what take returned is in the store.
+// done tells that what the oldest take returned is in the store.
 func (s *shard) done(b batch, synced bool) {
-	for i, e := range s.inflight {
-		e.flying = false
-		s.inflight[i] = nil
+	taken := s.inflight[0]
+	for _, e := range taken {
+		e.flying--
 	}
-	s.inflight = s.inflight[:0]
+	clear(taken)
+	s.spare = append(s.spare, taken[:0])
+	s.inflight = append(s.inflight[:0], s.inflight[1:]...)
 	s.pending -= b.bytes
 	s.applied = max(s.applied, b.upTo)
 	if synced {

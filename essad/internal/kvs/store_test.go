@@ -3,6 +3,7 @@ package kvs_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -92,6 +93,31 @@ func TestStoreFailsForGood(t *testing.T) {
 		t.Error("a refused write is not called safe")
 	}
 	d.set(func(d *disk) { d.fail = nil })
+}
+
+// A node that stops does not wait for a store that takes no more writes: it says at once what was lost.
+func TestStopWithFailedStore(t *testing.T) {
+	for _, class := range []status.Class{status.Unavailable, status.Corrupt} {
+		t.Run(class.String(), func(t *testing.T) {
+			d := newDisk(t)
+			n := start(t, kvs.Options{Store: d, StoreRetry: time.Hour, Drain: time.Hour})
+			failed := status.Errorf(class, "fsync failed")
+			if class == status.Unavailable {
+				failed.Detail = storage.DetailFinal
+			}
+			d.set(func(d *disk) { d.fail = failed })
+			_, err := n.kvs.Set(ctxOf(t), user, "", []byte("k"), []byte("x"), client.PutOptions{})
+			wantClass(t, err, class)
+			began := time.Now()
+			err = n.stop()
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("stopping took %v", took)
+			}
+			if err == nil || !strings.Contains(err.Error(), "did not reach the store") {
+				t.Errorf("it says %v", err)
+			}
+		})
+	}
 }
 
 func TestFullWriteBuffer(t *testing.T) {
