@@ -11,7 +11,9 @@ import (
 	"testing"
 
 	"github.com/essa-project/essad/sdk/client"
+	"github.com/essa-project/essad/sdk/engine/enginetest"
 	"github.com/essa-project/essad/sdk/hlc"
+	"github.com/essa-project/essad/sdk/status"
 )
 
 const (
@@ -242,4 +244,19 @@ func TestJSON(t *testing.T) {
 			t.Errorf("%s fails with %q and %q: %v", args, r.out, r.err, err)
 		}
 	}
+}
+
+// TestFaultText: who calls a function that fails is told what it said about that, on the command line and in the SDK.
+func TestFaultText(t *testing.T) {
+	t.Parallel()
+	d := shared(t)
+	name := d.deploy("", write(t, "complainer.wasm", enginetest.Complainer(2, "panic: the shelf is empty\n")))
+	wants := []string{"f: unreachable", "\nstack:\n\t$1(i32)", "\nstderr:\n\tpanic: the shelf is empty"}
+	d.fails(1, wants, "call", name, "f")
+	c, _ := d.client()
+	_, err := c.Call(t.Context(), name, "f", nil, client.CallOptions{})
+	if status.Of(err) != status.GuestFault {
+		t.Fatalf("got %v", err)
+	}
+	wantAll(t, "the SDK's error", err.Error(), wants...)
 }

@@ -43,6 +43,7 @@ func Run(t *testing.T, open Open) {
 	t.Run("Modules", func(t *testing.T) { testModules(t, open) })
 	t.Run("Runs", func(t *testing.T) { testRuns(t, open) })
 	t.Run("Limits", func(t *testing.T) { testLimits(t, open) })
+	t.Run("Faults", func(t *testing.T) { testFaults(t, open) })
 	t.Run("Nested", func(t *testing.T) { testNested(t, open) })
 	t.Run("Cache", func(t *testing.T) { testCache(t, open) })
 	t.Run("Differential", func(t *testing.T) { testDifferential(t, open) })

@@ -49,6 +49,7 @@ type Guest struct {
 	entered   int64 // fuel that the guest was entered with
 	paid      int64 // fuel of nested calls that was taken from it
 	logged    int64
+	words     stderrTail
 	newest    uint64 // newest timestamp it has read
 	importErr error
 	stats     engine.Stats
@@ -304,6 +305,7 @@ func (g *Guest) run(w *worker, begun time.Time) (*engine.Result, error) {
 		err = flushErr
 	}
 	if err != nil {
+		err = g.fault(err)
 		g.end(err)
 	}
 	g.finishNested()
@@ -464,6 +466,7 @@ func (l lastWords) Output(stream int, p []byte) error {
 	if room := l.lim.Log - l.logged; l.lim.Log > 0 {
 		p = p[:min(int64(len(p)), max(room, 0))]
 	}
+	(*Guest)(l.env).heard(engine.Stream(stream), p)
 	return l.rt.border.Output(l.ctx, (*Guest)(l.env).origin(), engine.Stream(stream), append([]byte(nil), p...))
 }
 

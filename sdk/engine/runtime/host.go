@@ -126,6 +126,7 @@ func (e *env) Output(stream int, p []byte) error {
 
 func (g *Guest) output(stream int, p []byte) error {
 	var err error
+	g.heard(engine.Stream(stream), p)
 	q := append(make([]byte, 0, len(p)), p...)
 	if end := g.pause(func(ctx context.Context) { err = g.rt.border.Output(ctx, g.origin(), engine.Stream(stream), q) }); end != nil {
 		return end
