@@ -305,15 +305,18 @@ func (g *Guest) enterMany(n int) (time.Duration, error) {
 
 // instances looks at what the process takes for instances that have been entered, and for the same ones when they are parked.
 func (m *measuring) instances(rt *Runtime) error {
-	const n = 48
+	const most = 48
+	n := int64(most)
 	before := residentBytes()
 	var all []*Guest
-	for range n {
+	for int64(len(all)) < n {
 		g, err := m.guest(rt)
 		if err != nil {
 			return err
 		}
 		all = append(all, g)
+		// No more than are kept when they are parked.
+		n = min(n, max(rt.set.ParkedBytes/(2*g.need), 2))
 		if err := g.enterLast(); err != nil {
 			return err
 		}
