@@ -104,6 +104,14 @@ func TestSeals(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	check := func(sum uint32) bool {
+		t.Helper()
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return openSeals(path).check(file, info, sum)
+	}
 	known := func() bool {
 		t.Helper()
 		info, err := os.Stat(file)
@@ -117,21 +125,21 @@ func TestSeals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !openSeals(path).check(file, sum) || known() {
+	if !check(sum) || known() {
 		t.Error("a file that has just been written was sealed")
 	}
 	seal := func() {
 		t.Helper()
 		time.Sleep(sealAfter + 20*time.Millisecond)
-		if openSeals(path).check(file, sum+1) || known() {
+		if check(sum+1) || known() {
 			t.Error("with another checksum it was found whole")
 		}
-		if !openSeals(path).check(file, sum) || !known() {
+		if !check(sum) || !known() {
 			t.Fatal("it was not sealed")
 		}
 	}
 	seal()
-	if !openSeals(path).check(file, sum+1) {
+	if !check(sum + 1) {
 		t.Error("a sealed file was read")
 	}
 	info, err := os.Stat(file)
@@ -142,7 +150,7 @@ func TestSeals(t *testing.T) {
 	if err := os.Chtimes(file, info.ModTime(), info.ModTime()); err != nil {
 		t.Fatal(err)
 	}
-	if known() || openSeals(path).check(file, sum) {
+	if known() || check(sum) {
 		t.Error("other contents of the same length and time")
 	}
 	write("contents")

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/admit"
 	"github.com/essa-project/essad/sdk/engine/snapshot"
@@ -130,7 +132,7 @@ func (d *disk) imagePath(id, kind string) string {
 // engine that checks them itself need not read them twice.
 func (d *disk) load(id string, sums bool) *artefact {
 	path := d.path(id)
-	b, err := os.ReadFile(path)
+	b, changed, err := readSmall(path)
 	if err != nil {
 		return nil
 	}
@@ -142,10 +144,11 @@ func (d *disk) load(id string, sums bool) *artefact {
 	a.seals = openSeals(d.sealsPath(id))
 	for _, n := range a.Native {
 		file := filepath.Join(d.dir, nativeDir, n.Name)
-		if _, err := os.Stat(file); err != nil {
+		info, err := os.Stat(file)
+		if err != nil {
 			return nil
 		}
-		if sums && !a.seals.check(file, n.Sum) {
+		if sums && !a.seals.check(file, info, n.Sum) {
 			d.log("cached native code is damaged and is made again", "file", file)
 			d.remove(id)
 			return nil
@@ -156,9 +159,40 @@ func (d *disk) load(id string, sums bool) *artefact {
 			return nil
 		}
 	}
-	now := time.Now()
-	_ = os.Chtimes(path, now, now) // for sweep, which removes what was used least recently; not critical
+	if now := time.Now(); now.Sub(changed) > usedWithin {
+		_ = os.Chtimes(path, now, now) // for sweep, which removes what was used least recently; not critical
+	}
 	return a
+}
+
+// usedWithin is how exactly it is known when a module was used last: writing that down costs as much as reading the module.
+const usedWithin = time.Minute
+
+// readSmall reads a file and tells when it was changed last. It asks the kernel for less than package os, which looks whether
+// a file can be waited for: of a cold start on a fast engine that is some of the time.
+func readSmall(path string) (b []byte, changed time.Time, err error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, time.Time{}, err
+	}
+	b = make([]byte, st.Size)
+	for n := 0; n < len(b); {
+		m, err := unix.Read(fd, b[n:])
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return nil, time.Time{}, err
+		case m == 0: // somebody has shortened it
+			return b[:n], time.Time{}, nil
+		}
+		n += max(m, 0)
+	}
+	return b, time.Unix(st.Mtim.Unix()), nil
 }
 
 // store keeps an admitted module, and moves its native code from a folder of making into place.

@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"bytes"
 	"fmt"
 	goruntime "runtime"
 	"slices"
@@ -93,7 +92,7 @@ func (g *Guest) mapped(s *snap) (err error) {
 			}
 			return fmt.Errorf("its memory has %d bytes, and the snapshot has %d", n, s.size)
 		}
-		if r.mapping, err = s.image.Map(r.Memory(), g.rt.set.restore); err != nil {
+		if r.mapping, err = s.image.MapZeros(r.Memory(), g.rt.set.restore); err != nil { // no code of the guest has run
 			return err
 		}
 	}
@@ -309,7 +308,7 @@ func (g *Guest) verify(r *resident, s *snap) bool {
 	r.ReadGlobals(globals)
 	same := slices.Equal(globals, s.globals)
 	if s.image != nil {
-		same = same && bytes.Equal(r.Memory(), s.image.Bytes())
+		same = same && s.image.Equal(r.Memory())
 	}
 	if !same {
 		g.rt.log("an instance that was set back differs from its snapshot", "module", g.mod.id, "function", g.call.Function)

@@ -101,7 +101,7 @@ func TestTakeData(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !bytes.Equal(im.Bytes(), want) {
+			if !im.Equal(want) {
 				t.Fatal("the memory differs")
 			}
 			_ = im.Close()

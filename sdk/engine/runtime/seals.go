@@ -53,7 +53,7 @@ var bootID = sync.OnceValue(func() string {
 // openSeals reads a file of seals. Where there is none, or it is of another boot or damaged, nothing is sealed.
 func openSeals(path string) *seals {
 	s := &seals{path: path, known: map[string]seal{}}
-	b, err := os.ReadFile(path)
+	b, _, err := readSmall(path)
 	if err != nil || len(b) < sealsHead || !bytes.HasPrefix(b, sealsMagic) ||
 		crc32.Checksum(b[sealsHead:], castagnoli) != binary.LittleEndian.Uint32(b[len(sealsMagic):]) {
 		return s
@@ -133,12 +133,8 @@ func (s *seals) Found(info fs.FileInfo) {
 	_ = writeFile(s.path, false, c.b)
 }
 
-// check tells whether a file has the checksum sum; it is read only where it is not sealed.
-func (s *seals) check(path string, sum uint32) bool {
-	info, err := os.Stat(path)
-	if err != nil {
-		return false
-	}
+// check tells whether a file has the checksum sum; it is read only where it is not sealed. info is what the kernel says of it.
+func (s *seals) check(path string, info fs.FileInfo, sum uint32) bool {
 	if s.Whole(info) {
 		return true
 	}

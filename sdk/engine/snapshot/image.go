@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -13,15 +14,16 @@ import (
 // restored any more; what was mapped stays.
 type Image struct {
 	file *os.File
+	fd   uintptr // of the file
 	size int
 	runs []run
-	view []byte // all of it, read only
+	view []byte // the runs behind each other, read only; nil where there are none
 }
 
 // run is a part of the memory that is not all zeros. The parts between are in no file.
 type run struct {
 	at, n int
-	from  int64 // in the file
+	from  int64 // in the file, where runs lie behind each other
 }
 
 // Bounds of the number of mappings that an instance needs: gaps up to joinGap are written out, and more of them than
@@ -58,17 +60,21 @@ func New(s *Source) (*Image, error) {
 
 // open maps the view.
 func (im *Image) open() (*Image, error) {
-	view, err := unix.Mmap(-1, 0, im.size, unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	im.fd = im.file.Fd()
+	if len(im.runs) == 0 {
+		return im, nil
+	}
+	view, err := unix.Mmap(int(im.fd), im.runs[0].from, im.Stored(), unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_NORESERVE)
 	if err != nil {
 		im.file.Close()
 		return nil, fmt.Errorf("map the snapshot: %w", err)
 	}
 	im.view = view
-	if err := im.mapRuns(view, unix.PROT_READ); err != nil {
-		return nil, errors.Join(err, im.Close())
-	}
 	return im, nil
 }
+
+// contents returns a run's contents.
+func (im *Image) contents(r run) []byte { return im.view[r.from-im.runs[0].from:][:r.n] }
 
 // Size returns the bytes of the memory, Stored those that are not all zeros.
 func (im *Image) Size() int { return im.size }
@@ -81,14 +87,47 @@ func (im *Image) Stored() (n int) {
 	return n
 }
 
-// Bytes returns the memory as it is in the image. It must not be written, which would kill the process, and not be used
-// after Close.
-func (im *Image) Bytes() []byte { return im.view }
+// Equal tells whether a memory is as it is in the image.
+func (im *Image) Equal(mem []byte) bool {
+	if len(mem) != im.size {
+		return false
+	}
+	same := true
+	im.each(0, im.size, func(at, n int, contents []byte) {
+		if contents != nil {
+			same = same && bytes.Equal(mem[at:at+n], contents)
+			return
+		}
+		for ; same && n > 0; at, n = at+pageSize, n-pageSize {
+			same = allZero(mem[at : at+pageSize])
+		}
+	})
+	return same
+}
 
 // CopyTo writes the image into a memory of zeros that has at least its size.
 func (im *Image) CopyTo(mem []byte) {
 	for _, r := range im.runs {
-		copy(mem[r.at:end(r)], im.view[r.at:end(r)])
+		copy(mem[r.at:end(r)], im.contents(r))
+	}
+}
+
+// each calls f with the parts of a range of pages in order: where each is, and its contents, nil for zeros.
+func (im *Image) each(from, to int, f func(at, n int, contents []byte)) {
+	for _, r := range im.runs {
+		if r.at > from {
+			if n := min(r.at, to) - from; n > 0 {
+				f(from, n, nil)
+				from += n
+			}
+		}
+		if n := min(end(r), to) - from; n > 0 && from >= r.at {
+			f(from, n, im.contents(r)[from-r.at:][:n])
+			from += n
+		}
+	}
+	if from < to {
+		f(from, to-from, nil)
 	}
 }
 
@@ -118,7 +157,7 @@ func fits(mem []byte, n int) error {
 func (im *Image) mapRuns(mem []byte, prot int) error {
 	for _, r := range im.runs {
 		_, _, errno := unix.Syscall6(unix.SYS_MMAP, base(mem[r.at:]), uintptr(r.n), uintptr(prot),
-			unix.MAP_PRIVATE|unix.MAP_FIXED, im.file.Fd(), uintptr(r.from))
+			unix.MAP_PRIVATE|unix.MAP_FIXED, im.fd, uintptr(r.from))
 		if errno != 0 {
 			return fmt.Errorf("map %d bytes of the snapshot: %w", r.n, errno)
 		}

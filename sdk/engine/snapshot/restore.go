@@ -68,22 +68,37 @@ type openFile struct {
 // region is a range of bytes of a memory.
 type region struct{ from, to int }
 
+// part is what a range of bytes of a memory is set back to.
+type part struct {
+	mem      []byte
+	contents []byte // nil for zeros
+}
+
 // Mapping is an instance's memory that an image lies over. It belongs to whoever has the instance.
 type Mapping struct {
 	image *Image
 	mem   []byte
 	count int // of Restores
 	scan  *scanner
-	own   []region // the private pages at the last Restore
-	bytes int      // of those
+	own   []part // the private pages at the last Restore
+	bytes int    // of those
 }
 
 // giveBack is after how many Restores the private pages are given back, of which an unusual call may have left many.
 const giveBack = 1 << 14
 
-// Map lays the image over mem, which has its size, is a private anonymous mapping and holds zeros or what the image holds.
-// After an error its contents are lost.
+// Map lays the image over mem, which has its size, is a private anonymous mapping and holds anything. After an error its
+// contents are lost.
 func (im *Image) Map(mem []byte, m Method) (*Mapping, error) {
+	p, err := im.MapZeros(mem, m)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.drop()
+}
+
+// MapZeros is Map for a memory that holds zeros, or nothing yet.
+func (im *Image) MapZeros(mem []byte, m Method) (*Mapping, error) {
 	if err := fits(mem, im.size); err != nil {
 		return nil, err
 	}
@@ -92,8 +107,7 @@ func (im *Image) Map(mem []byte, m Method) (*Mapping, error) {
 	}
 	// One written byte must not make a private copy of 2 MiB. Kernels without large pages refuse; they need not be told.
 	_ = unix.Madvise(mem, unix.MADV_NOHUGEPAGE)
-	p := &Mapping{image: im, mem: mem, scan: &scanner{method: m}}
-	return p, p.drop()
+	return &Mapping{image: im, mem: mem, scan: &scanner{method: m}}, nil
 }
 
 // drop gives every private page back.
@@ -115,8 +129,10 @@ func (p *Mapping) Restore(keep int, quiet bool) (private int, err error) {
 	if !quiet {
 		p.own, p.bytes = p.own[:0], 0
 		err := p.scan.each(p.mem, func(r region) {
-			p.own = append(p.own, r)
 			p.bytes += r.to - r.from
+			p.image.each(r.from, r.to, func(at, n int, contents []byte) {
+				p.own = append(p.own, part{p.mem[at : at+n], contents})
+			})
 		})
 		if err != nil {
 			return 0, err
@@ -126,7 +142,11 @@ func (p *Mapping) Restore(keep int, quiet bool) (private int, err error) {
 		return 0, p.drop()
 	}
 	for _, r := range p.own {
-		copy(p.mem[r.from:r.to], p.image.view[r.from:r.to])
+		if r.contents == nil {
+			clear(r.mem)
+			continue
+		}
+		copy(r.mem, r.contents)
 	}
 	return p.bytes, nil
 }

@@ -65,7 +65,7 @@ func TestRestore(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !bytes.Equal(im.Bytes(), want) {
+			if !im.Equal(want) {
 				t.Fatalf("%v: the image of %d bytes is not what it was made of", m, size)
 			}
 			mem := anonymous(t, size)
@@ -170,7 +170,7 @@ func TestMappingsAreApart(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	if !bytes.Equal(im.Bytes(), want) {
+	if !im.Equal(want) {
 		t.Error("the image was changed")
 	}
 }
@@ -187,7 +187,7 @@ func TestFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if string(meta) != "what else there is" || !bytes.Equal(im.Bytes(), source) || !bytes.Equal(made.Bytes(), source) || im.Size() != size {
+		if string(meta) != "what else there is" || !im.Equal(source) || !made.Equal(source) || im.Size() != size {
 			t.Errorf("%d bytes came back as %d, with %q", size, im.Size(), meta)
 		}
 		mem := anonymous(t, size)
@@ -218,7 +218,7 @@ func TestEmptyMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	im, _, err := Open(path, nil)
-	if err != nil || im.Stored() != 0 || !bytes.Equal(im.Bytes(), make([]byte, 128<<10)) {
+	if err != nil || im.Stored() != 0 || !im.Equal(anonymous(t, 128<<10)) {
 		t.Fatalf("%v", err)
 	}
 	defer im.Close()
@@ -252,7 +252,7 @@ func TestDamagedFiles(t *testing.T) {
 		}
 		im, _, err := Open(path, nil)
 		if err == nil {
-			if !bytes.Equal(im.Bytes(), source) {
+			if !im.Equal(source) {
 				t.Errorf("%s: a wrong memory was served", what)
 			} else {
 				t.Errorf("%s was not noticed", what)
@@ -299,8 +299,9 @@ func FuzzOpen(f *testing.F) {
 			return
 		}
 		defer im.Close()
-		if len(im.Bytes()) != im.Size() {
-			t.Errorf("%d bytes of %d", len(im.Bytes()), im.Size())
+		mem := make([]byte, im.Size())
+		if im.CopyTo(mem); !im.Equal(mem) {
+			t.Error("a copy differs")
 		}
 	})
 }
@@ -397,7 +398,7 @@ func TestParts(t *testing.T) {
 			t.Fatal(err)
 		}
 		mem := make([]byte, size)
-		if im.CopyTo(mem); !bytes.Equal(mem, want) || !bytes.Equal(im.Bytes(), want) {
+		if im.CopyTo(mem); !bytes.Equal(mem, want) || !im.Equal(want) {
 			t.Error("the memory differs")
 		}
 		if len(im.runs) > maxRuns {
