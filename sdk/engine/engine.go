@@ -242,7 +242,8 @@ type Border interface {
 	Merge(ctx context.Context, o *Origin, key, value []byte) (uint64, error)
 	// Call runs a nested call that this engine has no room for.
 	Call(ctx context.Context, o *Origin, c *Call) (*Result, error)
-	// Output passes on what a guest wrote. It returns when the bytes are taken, so that a flood slows the guest down.
+	// Output passes on what a guest wrote: whole lines, except where one is too long or was only begun. It returns when the bytes are
+	// taken, so that a flood slows the guest down. One invocation's pieces come one after the other.
 	Output(ctx context.Context, o *Origin, s Stream, p []byte) error
 	// Input returns the next bytes of a run's standard input, at most max; io.EOF at its end.
 	Input(ctx context.Context, o *Origin, max int) ([]byte, error)

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"time"
@@ -102,7 +103,11 @@ func (b *border) Output(ctx context.Context, o *engine.Origin, s engine.Stream, 
 		return nil // the call has just ended: nobody is left to read
 	}
 	if r.output.deployment != "" {
-		b.log(ctx, r.output.deployment, o, s, p)
+		for line := range bytes.SplitAfterSeq(p, []byte("\n")) {
+			if len(line) > 0 {
+				b.log(ctx, r.output.deployment, o, s, line)
+			}
+		}
 	}
 	if !r.output.run.IsZero() {
 		// Somebody may have read it: to run the module again would print it twice.

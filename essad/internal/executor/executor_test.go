@@ -471,6 +471,23 @@ func TestStopWhilePreparing(t *testing.T) {
 	}
 }
 
+// However many lines come at once, the log has one record for each.
+func TestLogHasLines(t *testing.T) {
+	r := newRig(t, 4, func(ctx context.Context, b engine.Border, c *engine.Call) (*engine.Result, error) {
+		return &engine.Result{}, b.Output(ctx, origin(c), engine.Stdout, []byte("one\n\ntwo\nbegun"))
+	})
+	if _, _, err := r.call(invocation()); err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for _, rec := range r.role.logs.tail("shop", 1<<20).Records {
+		lines = append(lines, string(rec.Line))
+	}
+	if got := strings.Join(lines, "|"); got != "one\n|\n|two\n|begun" {
+		t.Errorf("records %q", got)
+	}
+}
+
 // A run's output is numbered without gaps across its nested calls, and a reader that has stalled loses some, but holds
 // nobody up for long.
 func TestRunOutput(t *testing.T) {

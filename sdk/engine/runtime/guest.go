@@ -50,7 +50,8 @@ type Guest struct {
 	paid      int64 // fuel of nested calls that was taken from it
 	logged    int64
 	words     stderrTail
-	newest    uint64 // newest timestamp it has read
+	out       *output // nil until it writes something
+	newest    uint64  // newest timestamp it has read
 	importErr error
 	stats     engine.Stats
 	begun     time.Time
@@ -439,37 +440,6 @@ func (g *Guest) leaveInstance(returned bool) {
 	g.unreserve()
 }
 
-// flushTime is how long the last words of a guest that was ended may take.
-const flushTime = 50 * time.Millisecond
-
-// flush passes on the lines that the guest had begun.
-func (g *Guest) flush() error {
-	if g.ended.Load() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(g.base), flushTime)
-		defer cancel()
-		g.wasi.Env = lastWords{(*env)(g), ctx}
-	}
-	err := g.wasi.Flush()
-	if end := (*abi.End)(nil); errors.As(err, &end) {
-		return end.Err
-	}
-	return err
-}
-
-// lastWords passes on output of a guest that was ended.
-type lastWords struct {
-	*env
-	ctx context.Context
-}
-
-func (l lastWords) Output(stream int, p []byte) error {
-	if room := l.lim.Log - l.logged; l.lim.Log > 0 {
-		p = p[:min(int64(len(p)), max(room, 0))]
-	}
-	(*Guest)(l.env).heard(engine.Stream(stream), p)
-	return l.rt.border.Output(l.ctx, (*Guest)(l.env).origin(), engine.Stream(stream), append([]byte(nil), p...))
-}
-
 // GrowMemory tells whether the instance's memory may grow from one size to another, and accounts for it.
 func (g *Guest) GrowMemory(_, to uint64) bool {
 	if int64(to)+g.tables > g.lim.Memory {
@@ -500,9 +470,23 @@ func (g *Guest) Keeps() bool { return g.pool != nil || g.wide }
 // MemoryLimit returns the bytes up to which the instance's memory may ever grow.
 func (g *Guest) MemoryLimit() uint64 { return uint64(g.lim.Memory - g.tables) }
 
-// pause gives the slot away while f waits. f's context ends with the invocation; then, or where the invocation ended
-// before it had a slot again, the error ends the guest.
+// pause gives the slot away while f waits, once what the guest has written was taken. f's context ends with the invocation;
+// then, or where the invocation ended before it had a slot again, the error ends the guest.
 func (g *Guest) pause(f func(ctx context.Context)) error {
+	var unheard error
+	end := g.rest(func(ctx context.Context) {
+		if unheard = g.out.wait(ctx, 0); unheard == nil {
+			f(ctx)
+		}
+	})
+	if end != nil {
+		return end
+	}
+	return unheard
+}
+
+// rest is pause whatever is to be taken of the output.
+func (g *Guest) rest(f func(ctx context.Context)) error {
 	ctx := g.context()
 	g.unpin()
 	g.leaveSlot()

@@ -31,6 +31,9 @@ func (h *host) CheckResult(n int) error {
 
 func (h *host) Start(name string, args []byte) (abi.Future, error) {
 	g := (*Guest)(h)
+	if err := g.settle(); err != nil {
+		return nil, err
+	}
 	c := g.call
 	switch {
 	case g.lim.Args > 0 && int64(len(args)) > g.lim.Args:
@@ -116,25 +119,12 @@ func (e *env) Output(stream int, p []byte) error {
 		limit := &abi.End{Err: status.LimitError("log", "the invocation wrote more than %d bytes of output", g.lim.Log)}
 		if room > 0 {
 			g.logged += room
-			_ = g.output(stream, p[:room])
+			_ = g.write(stream, p[:room])
 		}
 		return limit
 	}
 	g.logged += int64(len(p))
-	return g.output(stream, p)
-}
-
-func (g *Guest) output(stream int, p []byte) error {
-	var err error
-	g.heard(engine.Stream(stream), p)
-	q := append(make([]byte, 0, len(p)), p...)
-	if end := g.pause(func(ctx context.Context) { err = g.rt.border.Output(ctx, g.origin(), engine.Stream(stream), q) }); end != nil {
-		return end
-	}
-	if err != nil {
-		return &abi.End{Err: status.Wrap(status.Unavailable, err)}
-	}
-	return nil
+	return g.write(stream, p)
 }
 
 func (e *env) Input(most int) ([]byte, error) {

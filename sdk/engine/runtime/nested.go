@@ -258,6 +258,9 @@ func (f *future) Wait() ([]byte, bool, error) {
 
 func (f *future) await() error {
 	p := f.parent
+	if err := p.settle(); err != nil {
+		return err
+	}
 	p.unpin()
 	if p.w.inline < maxInline && p.rt.slots.claim(f) {
 		p.w.inline++
