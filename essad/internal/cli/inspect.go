@@ -122,8 +122,11 @@ func (a *app) printNode(n *client.NodeStatus) {
 }
 
 func (a *app) printExecutor(e *client.ExecutorInfo) {
-	engines := make([]string, len(e.Engines))
+	engines, ready := make([]string, len(e.Engines)), map[string]bool{}
 	for i, g := range e.Engines {
+		for _, m := range g.Modules {
+			ready[m] = true
+		}
 		engines[i] = g.Name
 		if g.Default && len(e.Engines) > 1 {
 			engines[i] += " (default)"
@@ -132,7 +135,7 @@ func (a *app) printExecutor(e *client.ExecutorInfo) {
 			engines[i] += fmt.Sprintf(" (%d of %d shards)", g.Ready, g.Shards)
 		}
 	}
-	fmt.Fprintf(a.out, "  executor   %d of %d calls, %d modules ready; engines: %s\n", e.InFlight, e.Slots, len(e.Modules), strings.Join(engines, ", "))
+	fmt.Fprintf(a.out, "  executor   %d of %d calls, %d modules ready; engines: %s\n", e.InFlight, e.Slots, len(ready), strings.Join(engines, ", "))
 	for _, q := range e.Quarantine {
 		fmt.Fprintf(a.out, "  quarantine %s until %s, %d processes killed\n", quarantined(q), until(q), q.Strikes)
 	}

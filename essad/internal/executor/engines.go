@@ -38,9 +38,10 @@ type Kill struct {
 
 // engineState is an engine that has started.
 type engineState struct {
-	name   string
-	info   engine.Info
-	shards []*shard
+	name    string
+	info    engine.Info
+	shards  []*shard
+	modules recent // that are ready in one of them
 }
 
 // shard is one process of an engine. Its modules and its cache are its own.

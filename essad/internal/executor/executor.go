@@ -55,8 +55,7 @@ type Role struct {
 	limits   engine.Limits
 
 	changed chan struct{} // the report is out of date
-	modules recent
-	fuel    atomic.Int64 // used by root calls
+	fuel    atomic.Int64  // used by root calls
 
 	ended    atomic.Bool
 	work     context.Context // ends after the drain

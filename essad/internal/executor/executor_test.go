@@ -420,7 +420,7 @@ func TestPrepareOnce(t *testing.T) {
 	if n := r.engine.prepares.Load(); n != 1 {
 		t.Errorf("prepared %d times", n)
 	}
-	if m := r.role.Info().Modules; len(m) != 1 || m[0] != module {
+	if m := r.role.Info().Engines[0].Modules; len(m) != 1 || m[0] != module {
 		t.Errorf("modules %v", m)
 	}
 }

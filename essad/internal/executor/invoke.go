@@ -247,7 +247,7 @@ func (r *Role) runPreparation(ctx context.Context, s *shard, sha string, p *prep
 	p.err = r.loadInto(ctx, s, sha, p)
 	if p.err == nil {
 		r.log.Debug("module is ready", "module", sha, "engine", s.engine.name, "shard", s.index, "took", time.Since(start))
-		r.modules.add(sha)
+		s.engine.modules.add(sha)
 		r.reportSoon()
 	}
 	s.mu.Lock()

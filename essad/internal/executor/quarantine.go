@@ -34,6 +34,11 @@ func culpritOf(inv *essav1.Invocation) culprit {
 func (w culprit) affinity() string { return cmp.Or(w.deployment, w.module) }
 
 // quarantine is pure: it is told the time, and holds no lock of its own.
+//
+// Why is it not kept on disk? A strike says what a guest did to a process of this executor, with this machine and this
+// version of the engine; whoever restarts the executor has often changed one of them, or wants to see whether it is over.
+// Forgetting costs as many processes more as strikes lead to quarantine, in the time of as many deadlines; what is kept would
+// refuse a deployment without a process that anybody saw die.
 type quarantine struct {
 	limits  QuarantineLimits
 	grudges map[culprit]*grudge

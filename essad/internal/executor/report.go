@@ -25,7 +25,7 @@ func (r *Role) reportSoon() {
 	}
 }
 
-// report tells schedulers which modules are ready here, when that changes.
+// report tells schedulers which modules are ready here, and in which engine, when that changes.
 func (r *Role) report(ctx context.Context) error {
 	for {
 		select {
@@ -50,7 +50,7 @@ func (r *Role) report(ctx context.Context) error {
 func (r *Role) Info() *essav1.ExecutorInfo {
 	info := &essav1.ExecutorInfo{
 		Id: r.opts.ID, Slots: int32(r.opts.Capacity), Queue: int32(r.opts.Capacity),
-		InFlight: int32(r.core.inFlight()), Modules: r.modules.list(), Fuel: r.fuel.Load(),
+		InFlight: int32(r.core.inFlight()), Fuel: r.fuel.Load(),
 	}
 	for i, e := range r.enginesNow() {
 		info.Engines = append(info.Engines, e.report(i == 0))
@@ -63,6 +63,7 @@ func (e *engineState) report(isDefault bool) *essav1.EngineInfo {
 	i := &essav1.EngineInfo{
 		Name: e.name, Engine: e.info.Name, Version: e.info.Version, Capabilities: e.info.Capabilities,
 		Shards: int32(len(e.shards)), State: e.shards[0].State(), Default: isDefault,
+		Modules: e.modules.list(),
 	}
 	for _, s := range e.shards {
 		if s.Ready() {

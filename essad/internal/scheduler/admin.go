@@ -163,7 +163,7 @@ func (r *Role) anyExecutor(engine string) (string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range r.core.order {
-		if engine == "" || e.engines[engine] {
+		if engine == "" || e.engines[engine] != nil {
 			return e.id, nil
 		}
 	}

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -41,15 +42,21 @@ type coreOptions struct {
 // executorView is what the scheduler knows of an executor.
 type executorView struct {
 	id       string
-	engines  map[string]bool
-	capacity int // calls it takes before it answers overloaded
-	inFlight int // dispatched from here and not ended
-	modules  map[string]bool
+	engines  map[string]hot // by name
+	first    string         // the engine of calls that name none
+	capacity int            // calls it takes before it answers overloaded
+	inFlight int            // dispatched from here and not ended
 	// quarantine is whose calls it refuses; so do we then, whichever executor is asked.
 	quarantine map[offender]*essav1.Quarantine
 	// fullUntil is set when it answered overloaded: others may be sending to it too.
 	fullUntil time.Time
 }
+
+// hot are the modules that an engine has compiled: what one has is of no use to another.
+type hot map[string]bool
+
+// ready returns the modules that are ready where t's calls go.
+func (e *executorView) ready(t target) hot { return e.engines[cmp.Or(t.engine, e.first)] }
 
 func (e *executorView) room(now time.Time) bool {
 	return e.inFlight < e.capacity && !now.Before(e.fullUntil)
@@ -213,9 +220,9 @@ func (c *core) noEngine(name string) error {
 	if name == "" || len(c.order) == 0 {
 		return nil
 	}
-	have := map[string]bool{}
+	have := map[string]hot{}
 	for _, e := range c.order {
-		if e.engines[name] {
+		if e.engines[name] != nil {
 			return nil
 		}
 		maps.Copy(have, e.engines)
@@ -268,8 +275,10 @@ func (c *core) enqueue(cl *call) decision {
 
 func (c *core) dispatchTo(cl *call, e *executorView) decision {
 	e.inFlight++
-	if m := cl.spec.target.module; m != "" && len(e.modules) < c.opts.HotModules {
-		e.modules[m] = true
+	if t := cl.spec.target; t.module != "" {
+		if ready := e.ready(t); ready != nil && len(ready) < c.opts.HotModules {
+			ready[t.module] = true
+		}
 	}
 	cl.state, cl.executor, cl.on = running, e.id, e
 	cl.attempts++
@@ -307,13 +316,13 @@ func (c *core) choose(now time.Time, cl *call) *executorView {
 
 func (c *core) canTake(now time.Time, e *executorView, cl *call) bool {
 	t := cl.spec.target
-	return e.room(now) && e.id != cl.spec.exclude && (t.engine == "" || e.engines[t.engine])
+	return e.room(now) && e.id != cl.spec.exclude && (t.engine == "" || e.engines[t.engine] != nil)
 }
 
 // score: lower is better. A missing module costs as much as a deep queue, for compiling it takes far longer than a call.
 func (c *core) score(e *executorView, cl *call) int {
 	s := e.inFlight
-	if !e.modules[cl.spec.target.module] {
+	if t := cl.spec.target; !e.ready(t)[t.module] {
 		s += 64
 	}
 	if e.id == cl.tried {
@@ -331,7 +340,7 @@ func (c *core) finished(now time.Time, cl *call, out outcome) (decision, []wakeU
 			e.fullUntil = now.Add(10 * time.Millisecond)
 		}
 		if status.Of(out.err) == status.Unavailable {
-			delete(e.modules, cl.spec.target.module)
+			delete(e.ready(cl.spec.target), cl.spec.target.module)
 		}
 	}
 	if out.err != nil && c.mayRetry(now, cl, out.err) {
@@ -459,20 +468,24 @@ func (c *core) anyRoom(now time.Time) bool {
 	return false
 }
 
-// executorInfo takes an executor's report; the first one makes it known.
-func (c *core) executorInfo(now time.Time, id string, engines []string, capacity int, modules []string) []wakeUp {
+// executorInfo takes an executor's report; the first one makes it known. Calls that name no engine go to the first; ready are
+// the modules that each has ready.
+func (c *core) executorInfo(now time.Time, id string, engines []string, capacity int, ready map[string][]string) []wakeUp {
 	e := c.execs[id]
 	if e == nil {
 		e = &executorView{id: id}
 		c.execs[id] = e
 		c.order = append(c.order, e)
 	}
-	e.engines, e.modules = map[string]bool{}, map[string]bool{}
-	for _, n := range engines {
-		e.engines[n] = true
+	e.engines, e.first = map[string]hot{}, ""
+	if len(engines) > 0 {
+		e.first = engines[0]
 	}
-	for _, m := range modules[:min(len(modules), c.opts.HotModules)] {
-		e.modules[m] = true
+	for _, n := range engines {
+		e.engines[n] = hot{}
+		for _, m := range ready[n][:min(len(ready[n]), c.opts.HotModules)] {
+			e.engines[n][m] = true
+		}
 	}
 	e.capacity = capacity
 	return c.drain(now)

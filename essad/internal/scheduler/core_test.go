@@ -215,11 +215,12 @@ func TestEngineChoice(t *testing.T) {
 	}
 }
 
-// Load spreads, and an executor that has the module ready is preferred while it is not much busier.
+// Load spreads, and an executor that has the module ready in the engine of the call is preferred while it is not much busier.
 func TestPlacement(t *testing.T) {
 	c := testCore(coreOptions{})
-	c.executorInfo(t0, "cold", nil, 1000, nil)
-	c.executorInfo(t0, "warm", nil, 1000, []string{"m"})
+	both := []string{"wazero", "wasmtime"}
+	c.executorInfo(t0, "cold", both, 1000, map[string][]string{"wasmtime": {"m"}}) // which is not where its calls go
+	c.executorInfo(t0, "warm", both, 1000, map[string][]string{"wazero": {"m"}})
 	count := map[string]int{}
 	for i := range 200 {
 		s := spec(0)
@@ -229,6 +230,24 @@ func TestPlacement(t *testing.T) {
 	}
 	if count["warm"] < 64 || count["cold"] < 32 {
 		t.Fatalf("placed %v", count)
+	}
+}
+
+// A deployment that has chosen an engine goes where that engine has its module ready, and not where another one has.
+func TestPlacementByEngine(t *testing.T) {
+	for _, engine := range []string{"wazero", "wasmtime"} {
+		c := testCore(coreOptions{})
+		for _, e := range []string{"wazero", "wasmtime"} {
+			c.executorInfo(t0, "with "+e, []string{"wazero", "wasmtime"}, 1000, map[string][]string{e: {"m"}})
+		}
+		for i := range 60 {
+			s := spec(0)
+			s.id, s.remember, s.target.engine = hlc.ID{byte(i), 1}, false, engine
+			_, d := c.submit(t0, s)
+			if got := mustDo(t, d, dispatch).executor; got != "with "+engine {
+				t.Fatalf("call %d for %s was sent to the executor %s", i, engine, got)
+			}
+		}
 	}
 }
 

@@ -240,13 +240,15 @@ func (r *Role) onReport(s transport.Sample) {
 		return
 	}
 	var engines []string
+	ready := make(map[string][]string, len(info.Engines))
 	for _, e := range info.Engines {
 		engines = append(engines, e.Name)
+		ready[e.Name] = e.Modules
 	}
 	r.mu.Lock()
 	var wakes []wakeUp
 	if r.alive[info.Id] { // a report that comes after its executor's end must not bring it back: nobody would forget it
-		wakes = r.core.executorInfo(time.Now(), info.Id, engines, int(info.Slots), info.Modules)
+		wakes = r.core.executorInfo(time.Now(), info.Id, engines, int(info.Slots), ready)
 		r.core.executorQuarantine(info.Id, info.Quarantine)
 	}
 	r.mu.Unlock()

@@ -910,8 +910,7 @@ type ExecutorInfo struct {
 	Engines       []*EngineInfo          `protobuf:"bytes,2,rep,name=engines,proto3" json:"engines,omitempty"`
 	Slots         int32                  `protobuf:"varint,3,opt,name=slots,proto3" json:"slots,omitempty"`
 	InFlight      int32                  `protobuf:"varint,4,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
-	Queue         int32                  `protobuf:"varint,5,opt,name=queue,proto3" json:"queue,omitempty"`    // how many calls it takes before it answers overloaded
-	Modules       []string               `protobuf:"bytes,6,rep,name=modules,proto3" json:"modules,omitempty"` // prepared, newest first, at most 1,024
+	Queue         int32                  `protobuf:"varint,5,opt,name=queue,proto3" json:"queue,omitempty"` // how many calls it takes before it answers overloaded
 	Quarantine    []*Quarantine          `protobuf:"bytes,7,rep,name=quarantine,proto3" json:"quarantine,omitempty"`
 	Strikes       uint64                 `protobuf:"varint,8,opt,name=strikes,proto3" json:"strikes,omitempty"` // calls that made this executor kill an engine's process, since it started
 	Refused       uint64                 `protobuf:"varint,9,opt,name=refused,proto3" json:"refused,omitempty"` // calls refused because of a quarantine
@@ -983,13 +982,6 @@ func (x *ExecutorInfo) GetQueue() int32 {
 		return x.Queue
 	}
 	return 0
-}
-
-func (x *ExecutorInfo) GetModules() []string {
-	if x != nil {
-		return x.Modules
-	}
-	return nil
 }
 
 func (x *ExecutorInfo) GetQuarantine() []*Quarantine {
@@ -1140,6 +1132,7 @@ type EngineInfo struct {
 	Shards        int32                  `protobuf:"varint,6,opt,name=shards,proto3" json:"shards,omitempty"`   // processes
 	Ready         int32                  `protobuf:"varint,7,opt,name=ready,proto3" json:"ready,omitempty"`     // of those
 	Default       bool                   `protobuf:"varint,8,opt,name=default,proto3" json:"default,omitempty"` // it runs the calls that name no engine
+	Modules       []string               `protobuf:"bytes,9,rep,name=modules,proto3" json:"modules,omitempty"`  // prepared in one of its processes, newest first, at most 1,024
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1228,6 +1221,13 @@ func (x *EngineInfo) GetDefault() bool {
 		return x.Default
 	}
 	return false
+}
+
+func (x *EngineInfo) GetModules() []string {
+	if x != nil {
+		return x.Modules
+	}
+	return nil
 }
 
 var File_essa_v1_call_proto protoreflect.FileDescriptor
@@ -1328,21 +1328,20 @@ const file_essa_v1_call_proto_rawDesc = "" +
 	"\x04data\x18\x03 \x01(\fR\x04data\x12\x1a\n" +
 	"\bexecutor\x18\x04 \x01(\tR\bexecutor\"\x1c\n" +
 	"\bRunInput\x12\x10\n" +
-	"\x03max\x18\x01 \x01(\x05R\x03max\"\xad\x02\n" +
+	"\x03max\x18\x01 \x01(\x05R\x03max\"\x99\x02\n" +
 	"\fExecutorInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12-\n" +
 	"\aengines\x18\x02 \x03(\v2\x13.essa.v1.EngineInfoR\aengines\x12\x14\n" +
 	"\x05slots\x18\x03 \x01(\x05R\x05slots\x12\x1b\n" +
 	"\tin_flight\x18\x04 \x01(\x05R\binFlight\x12\x14\n" +
-	"\x05queue\x18\x05 \x01(\x05R\x05queue\x12\x18\n" +
-	"\amodules\x18\x06 \x03(\tR\amodules\x123\n" +
+	"\x05queue\x18\x05 \x01(\x05R\x05queue\x123\n" +
 	"\n" +
 	"quarantine\x18\a \x03(\v2\x13.essa.v1.QuarantineR\n" +
 	"quarantine\x12\x18\n" +
 	"\astrikes\x18\b \x01(\x04R\astrikes\x12\x18\n" +
 	"\arefused\x18\t \x01(\x04R\arefused\x12\x12\n" +
 	"\x04fuel\x18\n" +
-	" \x01(\x03R\x04fuel\"\x98\x02\n" +
+	" \x01(\x03R\x04fuelJ\x04\b\x06\x10\a\"\x98\x02\n" +
 	"\n" +
 	"Quarantine\x12\x1e\n" +
 	"\n" +
@@ -1355,7 +1354,7 @@ const file_essa_v1_call_proto_rawDesc = "" +
 	"\astrikes\x18\x06 \x01(\x05R\astrikes\x12&\n" +
 	"\x0fsince_unix_nano\x18\a \x01(\x03R\rsinceUnixNano\x12&\n" +
 	"\x0funtil_unix_nano\x18\b \x01(\x03R\runtilUnixNano\x12\x1a\n" +
-	"\bexecutor\x18\t \x01(\tR\bexecutor\"\xd4\x01\n" +
+	"\bexecutor\x18\t \x01(\tR\bexecutor\"\xee\x01\n" +
 	"\n" +
 	"EngineInfo\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
@@ -1365,7 +1364,8 @@ const file_essa_v1_call_proto_rawDesc = "" +
 	"\fcapabilities\x18\x05 \x03(\tR\fcapabilities\x12\x16\n" +
 	"\x06shards\x18\x06 \x01(\x05R\x06shards\x12\x14\n" +
 	"\x05ready\x18\a \x01(\x05R\x05ready\x12\x18\n" +
-	"\adefault\x18\b \x01(\bR\adefaultB8Z6github.com/essa-project/essad/sdk/proto/essa/v1;essav1b\x06proto3"
+	"\adefault\x18\b \x01(\bR\adefault\x12\x18\n" +
+	"\amodules\x18\t \x03(\tR\amodulesB8Z6github.com/essa-project/essad/sdk/proto/essa/v1;essav1b\x06proto3"
 
 var (
 	file_essa_v1_call_proto_rawDescOnce sync.Once
