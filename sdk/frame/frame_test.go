@@ -458,6 +458,12 @@ func TestRequestContext(t *testing.T) {
 	if n := <-ran; n != 3 {
 		t.Errorf("function %d ran", n)
 	}
+	one := &requestContext{}
+	stop = one.AfterFunc(func() { ran <- 4 })
+	one.end(context.Canceled)
+	if n := <-ran; n != 4 || stop() {
+		t.Errorf("function %d ran, or could be stopped after that", n)
+	}
 	past := &requestContext{}
 	past.setDeadline(time.Now().Add(-time.Second))
 	if past.Err() != context.DeadlineExceeded {

@@ -36,6 +36,8 @@ type requestContext struct {
 	mu       sync.Mutex
 	done     chan struct{}
 	err      error
+	first    func() // to be called at the end; of most requests the only one
+	taken    bool   // there was a first
 	after    map[*func()]struct{}
 	timer    *time.Timer
 	deadline time.Time
@@ -75,6 +77,10 @@ func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
 		go f()
 		return func() bool { return false }
 	}
+	if !c.taken {
+		c.first, c.taken = f, true
+		return c.stopFirst
+	}
 	if c.after == nil {
 		c.after = map[*func()]struct{}{}
 	}
@@ -87,6 +93,14 @@ func (c *requestContext) AfterFunc(f func()) (stop func() bool) {
 		delete(c.after, key)
 		return ok
 	}
+}
+
+func (c *requestContext) stopFirst() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	had := c.first != nil
+	c.first = nil
+	return had
 }
 
 func (c *requestContext) setDeadline(t time.Time) {
@@ -112,12 +126,15 @@ func (c *requestContext) end(err error) {
 	if c.done != nil {
 		close(c.done)
 	}
-	after := c.after
-	c.after = nil
+	first, after := c.first, c.after
+	c.first, c.after = nil, nil
 	if c.timer != nil {
 		c.timer.Stop()
 	}
 	c.mu.Unlock()
+	if first != nil {
+		go first()
+	}
 	for f := range after {
 		go (*f)()
 	}
