@@ -17,6 +17,8 @@ const (
 	// burst is the time after a write within which the next one is left to a goroutine: who sends that fast, and not in
 	// answer to anything, has more to send, which then goes along. The first message after a pause is written at once.
 	burst = 15 * time.Microsecond
+	// gatherMax bounds how often a sender lets others append before it writes.
+	gatherMax = 4
 	// corkBytes bounds what is held back until the messages that are being read are handled.
 	corkBytes = 64 << 10
 	// closeGrace is how long a transport that we close may go without progress before it is cut off, and how long the
@@ -122,11 +124,18 @@ func (t *Transport) background() {
 	t.run(true)
 }
 
-// gather lets others append before a write: those that are ready to run are about to send. t.mu is held, writing set.
+// gather lets others append before a write: those that are ready to run are about to send. It goes on for as long as they
+// do, and gatherMax times at most. t.mu is held, writing set.
 func (t *Transport) gather() {
-	t.mu.Unlock()
-	runtime.Gosched()
-	t.mu.Lock()
+	for range gatherMax {
+		before := t.out
+		t.mu.Unlock()
+		runtime.Gosched()
+		t.mu.Lock()
+		if t.out == before {
+			return
+		}
+	}
 }
 
 // uncork writes what was left to whoever handles messages.
