@@ -239,7 +239,6 @@ func (m *measuring) calls(rt *Runtime) error {
 		{to: &m.out.Isolated, once: invoke(engine.Restored), per: 1},
 		{to: &m.out.Bare, once: func() (time.Duration, error) { return live.enterMany(batch) }, per: batch},
 		{to: &m.out.Reused, once: invoke(engine.Reused), per: 1},
-		{to: &m.out.Fresh, once: invoke(engine.Fresh), per: 1},
 	}
 	for range turns {
 		for _, k := range kinds {
@@ -248,7 +247,12 @@ func (m *measuring) calls(rt *Runtime) error {
 			}
 		}
 	}
-	for _, k := range kinds {
+	// Alone, for the garbage of a fresh instance would be collected in the next one's turn.
+	fresh := &kind{to: &m.out.Fresh, once: invoke(engine.Fresh), per: 1}
+	if err := fresh.measure(m.long); err != nil {
+		return err
+	}
+	for _, k := range append(kinds, fresh) {
 		*k.to = median(k.took) / float64(k.per)
 	}
 	return nil
