@@ -255,6 +255,13 @@ func (ps *pools) shed(n int64) bool {
 	return len(evicted) > 0
 }
 
+// kept returns what parked instances take of the budget. Its caller may hold the lock of slots.
+func (ps *pools) kept() int64 {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return ps.taken
+}
+
 // evict takes out the instance parked longest, which is the first of its pool. The lock is held.
 func (ps *pools) evict() *resident {
 	r := ps.oldest

@@ -72,7 +72,7 @@ func New(b Backend, border engine.Border, s Settings) (*Runtime, error) {
 	rt := &Runtime{backend: b, border: border, set: s, log: s.Log, info: b.Info(), gone: make(chan struct{})}
 	rt.budget = &budget{most: s.Memory}
 	rt.pools = &pools{budget: rt.budget, most: s.Parked, bytes: s.ParkedBytes, kinds: s.Snapshots}
-	rt.budget.shed = rt.pools.shed
+	rt.budget.shed, rt.budget.kept = rt.pools.shed, rt.pools.kept
 	rt.slots = newSlots(s.Workers, s.Queue, rt.budget, rt.runNested)
 	rt.slots.share = s.Share
 	rt.watch = newWatchdog()

@@ -15,6 +15,11 @@ import (
 // walked depth first and few instances are alive, and what is begun ends before more is begun. Every fourth choice
 // prefers a call from outside, lest one deep tree keep everybody else out.
 //
+// A guest that waits for a nested call which another worker has begun gives its slot to one more worker, and that one's calls may do
+// the same: then chains of guests that wait stand side by side, and a tree needs memory for all of them. So where memory is no
+// longer plenty, not many more workers than slots run nested calls; what is queued is run by who waits for it. Calls may wait
+// for each other in other ways than that, so that is not for ever; see crowdAfter.
+//
 // Guests that compute for long would keep their slots for long. So where somebody waits and nobody has given a slot back for
 // a while, one more guest may execute than there are slots, and the operating system's time is shared; see lend. Why not let
 // Go have one processor more than slots at all times? It would see to all that without a thought, and costs calls that do
@@ -38,12 +43,15 @@ type slots struct {
 	back   []*ticket
 	left   int // of those that gave up
 	nested nestedCalls
+	chains int // workers that run nested calls, or wait within one
 	roots  []*ticket
 	gone   int         // roots that gave up
 	hungry atomic.Bool // there are roots, which may want memory
 	turn   int
 	armed  bool // the timer will look after the nested calls
 	timer  *time.Timer
+	late   bool // when it does, one of them is begun whatever there is
+	forced bool
 }
 
 // ticket is somebody who waits for a slot.
@@ -70,6 +78,9 @@ type worker struct {
 // stealAfter is how long a lone nested call waits before somebody else than its parent begins it. The parent of most
 // calls waits for it at once, and then runs it itself, without waking anybody.
 const stealAfter = 50 * time.Microsecond
+
+// crowdAfter is how long nested calls wait for a worker where there are many already and memory is not plenty.
+const crowdAfter = 8 * time.Millisecond
 
 func newSlots(n, queue int, b *budget, run func(*future, *worker)) *slots {
 	s := &slots{slots: n, lendable: maxLent * n, most: queue, budget: b, run: run}
@@ -205,12 +216,19 @@ func (s *slots) release() {
 // dispatch hands out free slots. The lock is held.
 func (s *slots) dispatch() {
 	for s.running < s.slots+s.lent {
-		t, f := s.pick()
+		begin := s.mayBegin()
+		t, f := s.pick(begin)
 		if t == nil && f == nil {
+			if !begin && s.nested.queued > 0 && !s.armed {
+				s.armed, s.late = true, true
+				s.timer.Reset(crowdAfter)
+			}
 			return
 		}
 		s.take()
 		if f != nil {
+			s.chains++
+			s.forced = false
 			go s.work(f)
 			continue
 		}
@@ -219,8 +237,13 @@ func (s *slots) dispatch() {
 	}
 }
 
-// pick chooses who is next. The lock is held; a future is claimed.
-func (s *slots) pick() (*ticket, *future) {
+// mayBegin tells whether one more worker may run nested calls. The lock is held.
+func (s *slots) mayBegin() bool {
+	return s.chains <= s.slots || s.running == 0 || s.forced || s.budget.plenty()
+}
+
+// pick chooses who is next; nested calls only where they may begin. The lock is held; a future is claimed.
+func (s *slots) pick(begin bool) (*ticket, *future) {
 	for len(s.back) > 0 {
 		t := s.back[len(s.back)-1]
 		s.back = s.back[:len(s.back)-1]
@@ -235,7 +258,7 @@ func (s *slots) pick() (*ticket, *future) {
 			return t, nil
 		}
 	}
-	if s.running < s.slots { // what is lent is not for them: it could be their own tree that computes
+	if begin && s.running < s.slots { // what is lent is not for them: it could be their own tree that computes
 		if f := s.nested.pop(); f != nil {
 			return nil, f
 		}
@@ -283,6 +306,7 @@ func (s *slots) steal() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.armed = false
+	s.forced, s.late = s.late, false
 	s.dispatch()
 }
 
@@ -313,6 +337,7 @@ func (s *slots) freed() {
 // work runs nested calls while there are any, on a slot that was taken for it.
 func (s *slots) work(f *future) {
 	w := &worker{has: true}
+	defer s.ended()
 	for f != nil {
 		s.run(f, w)
 		if !w.has {
@@ -322,12 +347,22 @@ func (s *slots) work(f *future) {
 	}
 }
 
+// ended is the end of a worker.
+func (s *slots) ended() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.chains--
+	if s.nested.queued > 0 {
+		s.dispatch()
+	}
+}
+
 // following returns the next nested call for a worker, or gives its slot away.
 func (s *slots) following() *future {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running--
-	t, f := s.pick()
+	t, f := s.pick(true)
 	switch {
 	case f != nil:
 		s.take()
@@ -445,6 +480,8 @@ func ShareProcessors() func(more int) {
 type budget struct {
 	// shed frees what is kept for later until n bytes are free that were not; it returns whether it freed any.
 	shed func(n int64) bool
+	// kept returns what of it that is.
+	kept func() int64
 
 	most int64
 	used atomic.Int64
@@ -455,6 +492,15 @@ func (b *budget) reserve(n int64) bool { return b.reserveWithin(n, b.most) }
 // reserveNested reserves for a nested call. Those leave some memory for calls from outside, lest a tree of calls that takes all
 // there is keep everybody else out.
 func (b *budget) reserveNested(n int64) bool { return b.reserveWithin(n, b.most-b.most/8) }
+
+// plenty tells whether invocations have less than a quarter of it.
+func (b *budget) plenty() bool {
+	used := b.used.Load()
+	if used < b.most/4 {
+		return true
+	}
+	return b.kept != nil && used-b.kept() < b.most/4
+}
 
 func (b *budget) reserveWithin(n, most int64) bool {
 	for !b.try(n, most) {

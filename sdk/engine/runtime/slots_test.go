@@ -331,3 +331,47 @@ func TestSpare(t *testing.T) {
 		}
 	}
 }
+
+// TestCrowd: while memory is plenty every nested call is begun where a slot is free, however many guests wait. Otherwise no
+// more workers than one beyond the slots wait within nested calls, but for one more every now and then, since it may be that
+// they wait for one that has not begun; and where nobody runs, all are begun.
+func TestCrowd(t *testing.T) {
+	for name, used := range map[string]int64{"plenty": 10, "scarce": 60} {
+		t.Run(name, func(t *testing.T) {
+			const calls = 8
+			var s *slots
+			begun, gate := make(chan time.Time, calls), make(chan struct{})
+			s = testSlots(2, 10, 100, func(*future, *worker) {
+				begun <- time.Now()
+				s.release() // as a guest that waits
+				<-gate
+				s.resume(nil)
+			})
+			s.budget.reserve(used)
+			s.try(1) // its parent computes
+			start := time.Now()
+			parent := &Guest{}
+			for range calls {
+				s.push(&future{parent: parent})
+			}
+			next := func() time.Duration {
+				select {
+				case at := <-begun:
+					return at.Sub(start)
+				case <-time.After(10 * time.Second):
+					t.Fatal("it is never begun")
+					return 0
+				}
+			}
+			for i := range calls - 2 {
+				if at := next(); used > 25 && i >= 3 && at < time.Duration(i-2)*crowdAfter-time.Millisecond {
+					t.Errorf("call %d was begun after %v", i, at)
+				}
+			}
+			s.release() // nobody runs: the other two may be what all wait for
+			next()
+			next()
+			close(gate)
+		})
+	}
+}
