@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -63,11 +64,14 @@ func testOutputOrder(t *testing.T, open Open) {
 	note("end")
 	mu.Lock()
 	defer mu.Unlock()
-	// The nested call may begin before or after the third line: nobody has waited for it by then.
+	// The nested call may begin before or after the third line: nobody has waited for it by then. Where it has ended before that was
+	// sent, the fourth goes with it.
 	got := strings.Join(events, ", ")
-	const a = "output, merge own, output, merge nested, output, output, end"
-	const b = "output, merge own, output, output, merge nested, output, end"
-	if got != a && got != b {
+	if !slices.Contains([]string{
+		"output, merge own, output, merge nested, output, output, end",
+		"output, merge own, output, output, merge nested, output, end",
+		"output, merge own, output, merge nested, output, end",
+	}, got) {
 		t.Errorf("%s", got)
 	}
 	if got := x.border.Written(engine.Stdout); got != "one\ntwo\nthree\nfour\n" {
