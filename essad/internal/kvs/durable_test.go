@@ -382,6 +382,23 @@ func TestSyncOnDemand(t *testing.T) {
 	}
 }
 
+// A batched write that changes nothing is on disk soon, too, where what it found in the store is not yet.
+func TestBatchedOnDemand(t *testing.T) {
+	n := start(t, kvs.Options{Store: newDisk(t), Durability: "memory"})
+	ctx := ctxOf(t)
+	for _, d := range []client.Durability{client.MemoryDurability, client.BatchedDurability} {
+		if _, err := n.kvs.Put(ctx, user, "", []byte("k"), set("a"), client.PutOptions{Durability: d}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond) // now it is in the store; at first not on disk
+	}
+	time.Sleep(200 * time.Millisecond)
+	n.powerCut()
+	if _, _, err := n.kvs.Get(ctx, user, "", []byte("k")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWritersShareAnFsync(t *testing.T) {
 	d := newDisk(t)
 	d.fsync = 2 * time.Millisecond

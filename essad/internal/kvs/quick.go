@@ -95,7 +95,9 @@ func (r *Role) quickWrite(q transport.Later, o *one) bool {
 	} else {
 		a.version, a.seq, _, err = c.core.put(key, p, now)
 	}
-	c.soon(d)
+	if r.soon(d) {
+		c.core.soon(a.seq)
+	}
 	waits := d == annav1.Durability_SYNC && err == nil && a.seq > c.core.synced
 	if waits {
 		q.Keep()
@@ -103,7 +105,8 @@ func (r *Role) quickWrite(q transport.Later, o *one) bool {
 	}
 	c.leave()
 	if !waits {
-		a.give(err)
+		a.reply(err)
+		r.requests.leave()
 	}
 	return true
 }
@@ -129,18 +132,18 @@ func (a *answer) ended(err error) {
 		}
 		c.mu.Unlock()
 	}
-	a.give(err)
-	a.query.Drop()
+	a.reply(err)
+	a.query.Drop() // before it is counted as done: the session may close then
+	a.role.requests.leave()
 }
 
-// give replies that the write is done, or why not.
-func (a *answer) give(err error) {
+// reply says that the write is done, or why not.
+func (a *answer) reply(err error) {
 	res := annav1.Result{Version: a.version}
 	if err != nil {
 		fail(&res, err)
 	}
 	a.role.replyWith(a.query, &res)
-	a.role.requests.leave()
 }
 
 func (r *Role) replyWith(q transport.Query, res *annav1.Result) {

@@ -30,11 +30,9 @@ func (l *lane) behind() bool {
 	return oldest != 0 && l.now()-oldest > int64(behindTime) || l.dirty.Load() > behindOps || l.role.pending.Load() > behindBytes
 }
 
-// soon has a write under batched synced where batches are not by themselves. c is locked.
-func (c *cell) soon(d annav1.Durability) {
-	if d == annav1.Durability_BATCHED {
-		c.core.wantDisk = true
-	}
+// soon tells whether a write has to be synced though nobody waits for it: under batched, where batches are not by themselves.
+func (r *Role) soon(d annav1.Durability) bool {
+	return d == annav1.Durability_BATCHED && r.durability == annav1.Durability_MEMORY
 }
 
 // room waits until the write buffer takes another change; batched, until the lane is not behind. Until then nothing was

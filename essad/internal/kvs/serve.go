@@ -282,7 +282,9 @@ func (r *Role) write(ctx context.Context, key []byte, op *annav1.Op, d annav1.Du
 		} else {
 			version, seq, miss, opErr = s.put(key, p, now)
 		}
-		s.wantDisk = s.wantDisk || d == annav1.Durability_BATCHED
+		if !miss && r.soon(d) {
+			s.soon(seq)
+		}
 		return miss
 	})
 	if err != nil {

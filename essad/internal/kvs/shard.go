@@ -30,6 +30,7 @@ type shard struct {
 	seq      uint64 // of the last change
 	applied  uint64 // the store has all changes up to this one
 	synced   uint64 // and these are on disk
+	taken    uint64 // these have left for it, or are there
 	dirty    []*entry
 	inflight [][]*entry // batches on their way to the store, the oldest first
 	spare    [][]*entry // their slices, to be used again
@@ -486,6 +487,13 @@ func (s *shard) evict(target int64, max int) {
 	}
 }
 
+// soon has the change seq synced though nobody waits for it: with the next batch, or, where it has left with one that was not,
+// by one of its own.
+func (s *shard) soon(seq uint64) {
+	s.wantDisk = true
+	s.wantSync = s.wantSync || seq <= s.taken && seq > s.synced
+}
+
 // wantsWrite reports whether take would return anything.
 func (s *shard) wantsWrite() bool { return len(s.dirty) > 0 || len(s.strayDue) > 0 || s.wantSync }
 
@@ -527,6 +535,7 @@ func (s *shard) take(ops []storage.Op, arena []byte, size *int) ([]storage.Op, [
 		n++
 	}
 	s.inflight = append(s.inflight, taken)
+	s.taken = max(s.taken, b.upTo)
 	rest := copy(s.dirty, s.dirty[n:])
 	clear(s.dirty[rest:])
 	s.dirty = s.dirty[:rest]
