@@ -44,6 +44,7 @@ type Query struct {
 
 	// These are guarded by req.mu.
 	kept     bool
+	dropped  bool // nothing is replied any more, though the handler may not have returned
 	returned bool
 	final    bool
 
@@ -190,7 +191,7 @@ func (q *Query) Keep() {
 func (q *Query) Drop() {
 	r := q.req
 	r.mu.Lock()
-	q.kept = false
+	q.kept, q.dropped = false, true
 	returned := q.returned
 	r.mu.Unlock()
 	if returned {
@@ -363,7 +364,7 @@ func (q *Query) newReply(key KeyExpr) (*wire.Message, error) {
 		}
 	}
 	r.mu.Lock()
-	final, gone := q.final, r.gone
+	final, gone := q.final || q.dropped, r.gone
 	r.mu.Unlock()
 	switch {
 	case final:

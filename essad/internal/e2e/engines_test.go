@@ -314,8 +314,14 @@ func TestNestedOnAnotherEngine(t *testing.T) {
 	worked := func(d *daemon) bool {
 		for _, n := range d.docs("status")[0].([]any) {
 			n, _ := n.(map[string]any)
-			if e, ok := n["executor"].(map[string]any); ok && n["node"] == d.name() && e["modules"] != nil {
-				return true
+			e, ok := n["executor"].(map[string]any)
+			if !ok || n["node"] != d.name() {
+				continue
+			}
+			for _, engine := range e["engines"].([]any) {
+				if engine, _ := engine.(map[string]any); engine["modules"] != nil {
+					return true
+				}
 			}
 		}
 		return false
