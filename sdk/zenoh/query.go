@@ -191,7 +191,8 @@ func (q *Query) Keep() {
 func (q *Query) Drop() {
 	r := q.req
 	r.mu.Lock()
-	q.kept, q.dropped = false, true
+	q.dropped = q.dropped || q.kept // of others a handler that closes its queryable may still reply
+	q.kept = false
 	returned := q.returned
 	r.mu.Unlock()
 	if returned {
