@@ -266,9 +266,7 @@ func (r *Role) Run(ctx context.Context) error {
 	select {
 	case <-ended:
 	case <-halt.Done():
-		for _, l := range r.lanes {
-			l.abandon()
-		}
+		r.abandon()
 		select {
 		case <-ended:
 		case <-time.After(endTime):
@@ -277,7 +275,14 @@ func (r *Role) Run(ctx context.Context) error {
 	for i := len(declared) - 1; i >= 0; i-- {
 		_ = declared[i].Close()
 	}
-	<-ended
+	for left := true; left; {
+		select {
+		case <-ended:
+			left = false
+		case <-time.After(endTime):
+			r.abandon() // somebody may have enlisted after the last time; nobody new comes now
+		}
+	}
 	stopBack()
 	background.Wait()
 	r.feeds.close()
@@ -285,6 +290,13 @@ func (r *Role) Run(ctx context.Context) error {
 		err = r.drained()
 	}
 	return err
+}
+
+// abandon tells all who wait for the store on no goroutine that the node stops.
+func (r *Role) abandon() {
+	for _, l := range r.lanes {
+		l.abandon()
+	}
 }
 
 // declare makes the role known. What it returns must be closed, also after an error.
