@@ -302,9 +302,7 @@ func TestInterruptedDeleteScope(t *testing.T) {
 // The largest value goes to the store alone, its expiry before it.
 func TestLargestValue(t *testing.T) {
 	n := start(t, kvs.Options{Store: memory.New(memory.Options{}), MaxValue: 40 << 20})
-	// A race detector looks at every byte of it on every step of its way.
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
-	defer cancel()
+	ctx := ctxOf(t)
 	var wg sync.WaitGroup
 	for i := range 4 {
 		wg.Go(func() {
@@ -316,7 +314,7 @@ func TestLargestValue(t *testing.T) {
 	}
 	wg.Wait()
 	n.restart()
-	if data, _, err := n.kvs.Data(ctx, user, "", []byte{0}); err != nil || len(data) != 39<<20 {
+	if data, _, err := n.kvs.Data(ctxOf(t), user, "", []byte{0}); err != nil || len(data) != 39<<20 {
 		t.Errorf("%d bytes, %v", len(data), err)
 	}
 }
