@@ -301,6 +301,9 @@ func TestInterruptedDeleteScope(t *testing.T) {
 
 // The largest value goes to the store alone, its expiry before it.
 func TestLargestValue(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector looks at every byte of each copy: most of what it takes here, and seconds for each value")
+	}
 	n := start(t, kvs.Options{Store: memory.New(memory.Options{}), MaxValue: 40 << 20})
 	ctx := ctxOf(t)
 	var wg sync.WaitGroup
