@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -128,6 +129,7 @@ type code struct {
 	compiled      wazero.CompiledModule
 	exportsMemory bool
 	minimum       int // bytes
+	globals       atomic.Pointer[places]
 }
 
 // pageSize is a page of WebAssembly memory.
@@ -139,7 +141,7 @@ var moduleConfig = wazero.NewModuleConfig().WithName("").WithStartFunctions().Wi
 
 // Instantiate implements runtime.Code.
 func (c *code) Instantiate(g *runtime.Guest) (runtime.Instance, error) {
-	i := &instance{memory: memory{guest: g, mapped: g.Keeps()}}
+	i := &instance{code: c, memory: memory{guest: g, mapped: g.Keeps()}}
 	i.ctx = guestContext{context.Background(), g}
 	if !i.memory.provide(c.minimum) { // wazero does not expect it to fail
 		return nil, status.Errorf(status.Overloaded, "there are no %d bytes of memory for an instance", c.minimum)
@@ -163,18 +165,13 @@ var _ runtime.Keeper = (*instance)(nil)
 // instance is an instance of a module.
 type instance struct {
 	mod     api.Module
+	code    *code
 	mem     api.Memory // nil where it is not exported
 	ctx     guestContext
 	memory  memory
 	stack   [1]uint64
 	called  []called // looking a function up takes longer than calling it
 	globals []global // that are set back
-}
-
-// global is an exported mutable global.
-type global struct {
-	name string
-	api.MutableGlobal
 }
 
 // Call implements runtime.Instance.
@@ -200,14 +197,16 @@ func (i *instance) Memory() []byte {
 }
 
 // global finds a global.
-func (i *instance) global(name string) api.MutableGlobal {
+func (i *instance) global(name string) *global {
 	for n := len(i.globals) - 1; n >= 0; n-- { // the ones that are asked for come last
 		if i.globals[n].name == name {
-			return i.globals[n].MutableGlobal
+			return &i.globals[n]
 		}
 	}
-	g, _ := i.mod.ExportedGlobal(name).(api.MutableGlobal)
-	return g
+	if g, ok := i.mod.ExportedGlobal(name).(api.MutableGlobal); ok {
+		return &global{name: name, MutableGlobal: g}
+	}
+	return nil
 }
 
 // Global implements runtime.Instance.
@@ -219,7 +218,7 @@ func (i *instance) SetGlobal(name string, v int32) { i.SetGlobal64(name, int64(u
 // Global64 implements runtime.Instance.
 func (i *instance) Global64(name string) int64 {
 	if g := i.global(name); g != nil {
-		return int64(g.Get())
+		return int64(g.get())
 	}
 	return 0
 }
@@ -227,7 +226,7 @@ func (i *instance) Global64(name string) int64 {
 // SetGlobal64 implements runtime.Instance.
 func (i *instance) SetGlobal64(name string, v int64) {
 	if g := i.global(name); g != nil {
-		g.Set(uint64(v))
+		g.set(uint64(v))
 	}
 }
 
@@ -248,8 +247,9 @@ func (i *instance) Globals(names []string) error {
 		if !ok {
 			return fmt.Errorf("there is no mutable global %q", name)
 		}
-		globals = append(globals, global{name, g})
+		globals = append(globals, global{name: name, MutableGlobal: g})
 	}
+	locate(&i.code.globals, i.mod, globals)
 	i.globals = globals
 	return nil
 }
@@ -257,14 +257,14 @@ func (i *instance) Globals(names []string) error {
 // ReadGlobals implements runtime.Keeper.
 func (i *instance) ReadGlobals(bits []uint64) {
 	for n := range i.globals {
-		bits[n] = i.globals[n].Get()
+		bits[n] = i.globals[n].get()
 	}
 }
 
 // WriteGlobals implements runtime.Keeper.
 func (i *instance) WriteGlobals(bits []uint64) {
 	for n := range i.globals {
-		i.globals[n].Set(bits[n])
+		i.globals[n].set(bits[n])
 	}
 }
 

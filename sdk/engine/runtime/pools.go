@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -48,10 +49,11 @@ type resident struct {
 	snap    *snap             // that it is set back to; nil where it is not
 	mapping *snapshot.Mapping // nil where there is no memory, or it is not set back
 	trimmer Trimmer           // nil where the engine's instances are none
-	random  [2 * maxSeeds * seedBytes]byte
-	unused  int   // the first bytes of random that are
-	charge  int64 // of the engine's budget, while it is parked
-	size    int   // bytes of memory, while it is parked
+	charge  int64             // of the engine's budget, while it is parked
+	size    int               // bytes of memory, while it is parked
+
+	seeds    rand.ChaCha8 // of the guest's random generators
+	seedings int          // calls that it is good for
 
 	older, newer *resident // parked ones, of all pools
 }

@@ -160,26 +160,32 @@ func (l *lineage) followOne(seed []byte) {
 // reseed writes new seeds into the states: as if each had used up its last block, whose end is the next seed.
 func (g *Guest) reseed(r *resident) {
 	mem := r.Memory()
-	fresh := r.fresh(g.rt.set.Random, seedBytes*len(r.snap.seeds))
+	from := r.seeder(g.rt.set.Random)
 	le := binary.LittleEndian
-	for i, at := range r.snap.seeds {
+	for _, at := range r.snap.seeds {
 		s := mem[at:][:stateBytes]
-		copy(s[8*stateLast:stateSeed], fresh[seedBytes*i:][:seedBytes])
+		for n := range seedBytes / 8 {
+			le.PutUint64(s[8*(stateLast+n):], from.Uint64())
+		}
 		le.PutUint32(s[stateUsed:], stateLast)
 		le.PutUint32(s[stateCount:], stateLast)
 		le.PutUint32(s[stateBlock:], lastBlock)
 	}
 }
 
-// fresh returns n random bytes, of which as many are asked for at a time as there is room for: that costs hardly more than
-// a few. Each is returned once.
-func (r *resident) fresh(random func([]byte), n int) []byte {
-	if r.unused < n {
-		random(r.random[:])
-		r.unused = len(r.random)
+// seederCalls is how many calls' seeds come from one of the host's.
+const seederCalls = 256
+
+// seeder returns what makes the seeds for a call. It is of the kind that Go itself draws its random numbers from, and what
+// it gives is given once. To ask the host for each seed would cost a tenth of a call that does nothing.
+func (r *resident) seeder(random func([]byte)) *rand.ChaCha8 {
+	if r.seedings--; r.seedings < 0 {
+		var seed [seedBytes]byte
+		random(seed[:])
+		r.seedings = seederCalls - 1
+		r.seeds.Seed(seed)
 	}
-	r.unused -= n
-	return r.random[r.unused:][:n]
+	return &r.seeds
 }
 
 // refresh makes an instance that begins with a snapshot one of its own.
