@@ -7,7 +7,6 @@ package main
 import "C"
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"unsafe"
@@ -15,7 +14,6 @@ import (
 	"github.com/second-state/WasmEdge-go/wasmedge"
 
 	"github.com/essa-project/essad/sdk/engine"
-	"github.com/essa-project/essad/sdk/engine/admit"
 	"github.com/essa-project/essad/sdk/engine/runtime"
 	"github.com/essa-project/essad/sdk/status"
 )
@@ -24,6 +22,8 @@ import (
 type backend struct {
 	configure *wasmedge.Configure
 	host      *C.essad_host
+	native    string // folder that Compile leaves the module in; empty: none
+	decoded   decoded
 	info      engine.Info
 }
 
@@ -36,9 +36,10 @@ var proposals = []wasmedge.Proposal{
 	wasmedge.MULTI_VALUE, wasmedge.BULK_MEMORY_OPERATIONS, wasmedge.REFERENCE_TYPES, wasmedge.SIMD,
 }
 
-func newBackend() (*backend, error) {
+// newBackend makes a backend.
+func newBackend(native string) (*backend, error) {
 	wasmedge.SetLogOff() // it goes to standard output, which is the plugin's link to its host
-	b := &backend{info: engine.Info{
+	b := &backend{native: native, info: engine.Info{
 		Name: "wasmedge", Version: wasmedge.GetVersion(),
 		Capabilities: []string{engine.CapWasm2, engine.CapWASI, engine.CapSnapshot, engine.CapFuel},
 	}}
@@ -86,43 +87,17 @@ func inner[T any](object *T) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.P
 // Info implements runtime.Backend.
 func (b *backend) Info() engine.Info { return b.info }
 
-// Compile implements runtime.Backend. It decodes and validates; there is no native code to keep.
-func (b *backend) Compile(_ context.Context, a *admit.Admitted) (runtime.Code, bool, error) {
-	loader := wasmedge.NewLoaderWithConfig(b.configure)
-	defer loader.Release()
-	ast, err := loader.LoadBuffer(a.Wasm)
-	if err != nil {
-		return nil, false, fmt.Errorf("decode: %w", err)
-	}
-	validator := wasmedge.NewValidatorWithConfig(b.configure)
-	defer validator.Release()
-	if err := validator.Validate(ast); err != nil {
-		ast.Release()
-		return nil, false, fmt.Errorf("validate: %w", err)
-	}
-	return &code{host: b.host, ast: ast, weight: weigh(a.Wasm)}, false, nil
-}
-
 // Close implements runtime.Backend.
 func (b *backend) Close() error {
 	C.essad_host_close(b.host)
 	C.free(unsafe.Pointer(b.host))
 	b.configure.Release()
+	trim()
 	return nil
 }
 
-// code is a module, decoded.
-type code struct {
-	host   *C.essad_host
-	ast    *wasmedge.AST
-	weight int64
-}
-
-// InstanceBytes implements runtime.Weigher.
-func (c *code) InstanceBytes() int64 { return c.weight }
-
-// Instantiate implements runtime.Code.
-func (c *code) Instantiate(g *runtime.Guest) (runtime.Instance, error) {
+// newInstance makes an instance of a module.
+func newInstance(host *C.essad_host, ast *wasmedge.AST, g *runtime.Guest) (runtime.Instance, error) {
 	i := &instance{guest: g}
 	if !live.add(i) {
 		return nil, status.Errorf(status.Overloaded, "the engine has %d instances, and each may hold a thread: that is its limit",
@@ -130,17 +105,12 @@ func (c *code) Instantiate(g *runtime.Guest) (runtime.Instance, error) {
 	}
 	i.c = (*C.essad_instance)(C.calloc(1, C.sizeof_essad_instance))
 	i.c.id = C.uint64_t(i.id)
-	if r := C.essad_instantiate(i.c, c.host, (*C.WasmEdge_ASTModuleContext)(inner(c.ast))); r != 0 {
+	if r := C.essad_instantiate(i.c, host, (*C.WasmEdge_ASTModuleContext)(inner(ast))); r != 0 {
 		i.Close()
 		return nil, errors.New(message(uint32(r)))
 	}
 	i.find()
 	return i, nil
-}
-
-func (c *code) Close() error {
-	c.ast.Release()
-	return nil
 }
 
 // message is what WasmEdge says of a result.

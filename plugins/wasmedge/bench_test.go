@@ -19,7 +19,7 @@ import (
 
 // bare is a module as it was, without admission.
 func bare(b *testing.B, wasm []byte) *code {
-	be, err := newBackend()
+	be, err := newBackend("")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func BenchmarkCode(b *testing.B) {
 // BenchmarkCompileGo is decoding and validating a small Go guest.
 func BenchmarkCompileGo(b *testing.B) {
 	wasm := runtimetest.GoGuest(b, "examples/bench-go")
-	be, err := newBackend()
+	be, err := newBackend("")
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { plugintest.Main(m, wasmedgeEngine) }
 // tested is what the tests of all engines have to know of this one.
 var tested = &runtimetest.Engine{
 	New: wasmedgeEngine.New, Compiler: engineplugin.Compiler(),
-	Trap: "trap: unreachable",
+	Native: []string{wasmSuffix}, Trap: "trap: unreachable",
 }
 
 // TestEngine runs the suite within this process.

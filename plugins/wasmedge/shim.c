@@ -2,9 +2,14 @@
 
 #include "shim.h"
 
+#include <malloc.h>
 #include <string.h>
 
 #include "_cgo_export.h"
+
+// One arena for all threads. What is freed in others stays with the process where it was allocated last (malloc_trim leaves their
+// ends alone), and a guest's next call may be on any thread. The interpreter allocates three times a call.
+__attribute__((constructor)) static void one_arena(void) { mallopt(M_ARENA_MAX, 1); }
 
 // current is the instance whose code this thread runs. Imports are called by the thread that called the guest: Go keeps a
 // goroutine on its thread while C code is below it. A nested call on the same thread puts its own there for its time.

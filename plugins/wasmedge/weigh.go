@@ -7,7 +7,7 @@ package main
 const (
 	instructionBytes = 32  // of a decoded instruction
 	labelBytes       = 16  // of a target of br_table
-	functionBytes    = 384 // of a function beside its code
+	functionBytes    = 192 // of a function beside its code, with room for an instruction that is not there
 	executorBytes    = 16 << 10
 )
 
@@ -19,9 +19,12 @@ func weigh(wasm []byte) int64 {
 	for r.pos < len(r.b) {
 		id := r.byte()
 		end := r.end()
-		if id == 10 {
+		switch id {
+		case 10:
 			code := cursor{b: r.b[:end], pos: r.pos}
 			total += code.functions()
+		case 11: // data that the runtime could not take out
+			total += int64(end - r.pos)
 		}
 		r.pos = end
 	}

@@ -44,6 +44,20 @@ type Code interface {
 // for example. It counts toward the engine's memory.
 type Weigher interface{ InstanceBytes() int64 }
 
+// Stacked is a Code whose guests keep a stack while they wait that nothing else counts. While they execute it is bounded by how many
+// do.
+type Stacked interface {
+	// StackBytes returns what a stack takes of which a guest has used so many of admission's units.
+	StackBytes(units int64) int64
+}
+
+// Rester is a Code that keeps memory which only making instances needs, or which instances have left.
+type Rester interface {
+	// Rest gives that back to the operating system. It is called when for a while no instance was made or closed; one may be
+	// made meanwhile, and then whenever it is wanted again.
+	Rest()
+}
+
 // Instance is an instance of a module. Its methods are called by one goroutine at a time, except SetGlobal.
 type Instance interface {
 	// Call calls an export. Where an import returns an error the guest must trap with it, and Call must return an error.

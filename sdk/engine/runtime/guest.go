@@ -436,6 +436,7 @@ func (g *Guest) leaveInstance(returned bool) {
 		return
 	}
 	g.inst.Close()
+	g.mod.stir(g.rt.idle)
 	g.inst, g.res = nil, nil
 	g.unreserve()
 }
@@ -487,6 +488,11 @@ func (g *Guest) pause(f func(ctx context.Context)) error {
 
 // rest is pause whatever is to be taken of the output.
 func (g *Guest) rest(f func(ctx context.Context)) error {
+	held, err := g.holdStack()
+	if err != nil {
+		return err
+	}
+	defer g.dropStack(held)
 	ctx := g.context()
 	g.unpin()
 	g.leaveSlot()
@@ -495,6 +501,36 @@ func (g *Guest) rest(f func(ctx context.Context)) error {
 		f(ctx)
 	}()
 	return g.alive()
+}
+
+// paidStack is how much of a waiting guest's stack instanceBytes pays for.
+const paidStack = 32 << 10
+
+// holdStack accounts for the stack of a guest that is about to wait, dropStack ends that. Where there is no memory for it the error ends the guest: it is there already, and must not be there uncounted.
+func (g *Guest) holdStack() (held int64, err error) {
+	if g.mod.stacks == nil || g.inst == nil { // a nested call that runs elsewhere has none
+		return 0, nil
+	}
+	held = g.mod.stacks.StackBytes(g.lim.Stack - int64(g.inst.Global(admit.GlobalStack)))
+	if held <= paidStack {
+		return 0, nil
+	}
+	reserve := g.rt.budget.reserve
+	if g.call.Depth > 0 {
+		reserve = g.rt.budget.reserveNested
+	}
+	if !reserve(held) {
+		return 0, g.note(&abi.End{Err: status.Errorf(status.Overloaded,
+			"the engine had no memory left for the %d bytes of stack of a guest that waits", held)})
+	}
+	return held, nil
+}
+
+func (g *Guest) dropStack(held int64) {
+	if held > 0 {
+		g.rt.budget.release(held)
+		g.rt.slots.freed()
+	}
 }
 
 func (g *Guest) regain(ctx context.Context) { g.w.has = g.rt.slots.resume(ctx.Done()) }

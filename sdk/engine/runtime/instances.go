@@ -104,7 +104,7 @@ func (g *Guest) mapped(s *snap) (err error) {
 
 // newResident makes an instance that can be kept.
 func (g *Guest) newResident() (*resident, error) {
-	inst, err := g.mod.code.Instantiate(g)
+	inst, err := g.instantiate()
 	if err != nil {
 		return nil, err
 	}
@@ -118,6 +118,12 @@ func (g *Guest) newResident() (*resident, error) {
 		return nil, err
 	}
 	return g.resident(k), nil
+}
+
+// instantiate makes an instance.
+func (g *Guest) instantiate() (Instance, error) {
+	defer g.mod.stir(g.rt.idle)
+	return g.mod.code.Instantiate(g)
 }
 
 func (g *Guest) resident(k Keeper) *resident {
@@ -134,7 +140,7 @@ func (g *Guest) initialised() error {
 		return g.rt.modules.damaged(g.mod, err)
 	}
 	g.wide = base != nil && base.Stored() > copyBytes
-	inst, err := g.mod.code.Instantiate(g)
+	inst, err := g.instantiate()
 	if err != nil {
 		return status.Wrap(status.GuestFault, err)
 	}

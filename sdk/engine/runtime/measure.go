@@ -38,9 +38,10 @@ type Measurement struct {
 	Fresh    float64 `json:"fresh_us"`    // a call in an instance made for it
 	Bare     float64 `json:"bare_us"`     // the engine's own call of the export in a live instance
 
-	Deployment int64  `json:"deployment_bytes"` // memory of the process for the module, loaded and called once
+	Deployment int64  `json:"deployment_bytes"` // memory of the process for the module, loaded, called once and idle
 	Running    int64  `json:"running_bytes"`    // for one more instance in the middle of a call
-	Parked     int64  `json:"parked_bytes"`     // for one more instance that waits for a call
+	Waiting    int64  `json:"waiting_bytes"`    // for one more instance that waits for a call
+	Parked     int64  `json:"parked_bytes"`     // and once it has waited for Settings.ParkedTime: then heavy ones are gone
 	WhyFresh   string `json:"why_fresh,omitempty"`
 }
 
@@ -192,6 +193,7 @@ func (m *measuring) loaded(rt *Runtime) error {
 	if _, err := m.invoke(rt, engine.Restored); err != nil {
 		return err
 	}
+	rt.idle.rest(0)
 	m.out.Deployment = residentBytes() - before
 	if err := m.instances(rt); err != nil {
 		return err
@@ -310,12 +312,13 @@ func (g *Guest) enterMany(n int) (time.Duration, error) {
 }
 
 // instances looks at what the process takes for instances that have been entered, and for the same ones when they are parked.
+// The first is not looked at: with it comes what all of them share.
 func (m *measuring) instances(rt *Runtime) error {
 	const most = 48
+	idle, awake := residentBytes(), int64(0)
 	n := int64(most)
-	before := residentBytes()
 	var all []*Guest
-	for int64(len(all)) < n {
+	for int64(len(all)) <= n {
 		g, err := m.guest(rt)
 		if err != nil {
 			return err
@@ -326,13 +329,20 @@ func (m *measuring) instances(rt *Runtime) error {
 		if err := g.enterLast(); err != nil {
 			return err
 		}
+		if len(all) == 1 {
+			awake = residentBytes()
+		}
 	}
-	m.out.Running = (residentBytes() - before) / n
+	m.out.Running = (residentBytes() - awake) / n
 	for _, g := range all {
 		g.leaveInstance(true)
 		g.release()
 	}
-	m.out.Parked = (residentBytes() - before) / n
+	m.out.Waiting = (residentBytes() - awake) / n
+	rt.idle.rest(0)
+	if m.out.Parked = m.out.Waiting; all[0].mod.heavy() {
+		m.out.Parked = max(residentBytes()-idle, 0) / (n + 1)
+	}
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/abi"
@@ -29,6 +30,8 @@ type module struct {
 	codes  map[string]abi.Code // exported functions, and whether they can be called
 	tables int64               // bytes
 	weight int64               // bytes of an instance beside its memory and tables
+	rests  Rester              // code, where it is one
+	stacks Stacked             // likewise
 
 	base    *base            // what its memory begins with
 	globals []string         // that make up an instance's state with its memory
@@ -43,6 +46,8 @@ type module struct {
 	refs    int // calls that use it; guarded by modules.mu
 	dropped bool
 	place   *list.Element
+
+	stirred atomic.Int64 // when an instance was made or closed last, in Unix nanoseconds, where it rests; 0: it does
 }
 
 // pageSize is a page of WebAssembly memory; tableEntry is what an entry of a table costs an engine.
@@ -70,6 +75,8 @@ func (rt *Runtime) newModule(id string, a *artefact, b *base, code Code, cached 
 	if w, ok := code.(Weigher); ok {
 		m.weight += w.InstanceBytes()
 	}
+	m.rests, _ = code.(Rester)
+	m.stacks, _ = code.(Stacked)
 	m.pools, m.unkept = map[string]*pool{}, !slices.Contains(rt.info.Capabilities, engine.CapSnapshot)
 	m.cold = coldReason(&a.Facts, a.Inside)
 	if m.unkept {

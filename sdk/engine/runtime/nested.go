@@ -262,10 +262,18 @@ func (f *future) await() error {
 		return err
 	}
 	p.unpin()
-	if p.w.inline < maxInline && p.rt.slots.claim(f) {
+	held, err := p.holdStack()
+	if err != nil {
+		return err
+	}
+	mine := p.w.inline < maxInline && p.rt.slots.claim(f)
+	if mine {
 		p.w.inline++
 		p.rt.runNested(f, p.w)
 		p.w.inline--
+	}
+	p.dropStack(held)
+	if mine {
 		if p.w.has {
 			return nil
 		}

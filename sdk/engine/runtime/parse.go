@@ -52,6 +52,10 @@ var settingsTable = []Setting{
 		func(s *Settings, n int64) { s.ParkedPages = int(n - btoi(n == 0)) }, 0, 1 << 32,
 	},
 	{
+		"parked_time", "duration", "10s", "How long an instance that takes more than 200 KiB beside its memory waits for the next call.",
+		func(s *Settings, n int64) { s.ParkedTime = time.Duration(n) }, int64(10 * time.Millisecond), int64(24 * time.Hour),
+	},
+	{
 		"snapshots", "integer", "16", "Snapshots of one module: one for each environment, and each scope that reuses instances.",
 		func(s *Settings, n int64) { s.Snapshots = int(n) }, 1, 1 << 16,
 	},

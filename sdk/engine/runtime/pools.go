@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/snapshot"
@@ -51,6 +52,7 @@ type resident struct {
 	trimmer Trimmer           // nil where the engine's instances are none
 	charge  int64             // of the engine's budget, while it is parked
 	size    int               // bytes of memory, while it is parked
+	since   time.Time         // when it was parked, where it is heavy
 
 	seeds    rand.ChaCha8 // of the guest's random generators
 	seedings int          // calls that it is good for
@@ -62,6 +64,7 @@ type resident struct {
 // give way, also where a call needs their memory.
 type pools struct {
 	budget *budget
+	idle   *idle
 	most   int
 	bytes  int64
 	kinds  int // pools of a module
@@ -268,16 +271,31 @@ func (ps *pools) kept() int64 {
 func (ps *pools) evict() *resident {
 	r := ps.oldest
 	ps.unlink(r)
-	r.pool.parked[0] = nil
-	r.pool.parked = r.pool.parked[1:]
+	r.pool.remove(r)
 	return r
+}
+
+// remove takes a parked instance out of its pool. pools.mu is held.
+func (p *pool) remove(r *resident) {
+	i := slices.Index(p.parked, r)
+	if i == 0 { // nearly always
+		p.parked[0] = nil
+		p.parked = p.parked[1:]
+		return
+	}
+	p.parked = slices.Delete(p.parked, i, i+1)
 }
 
 func (ps *pools) close(list []*resident) {
 	for _, r := range list {
-		r.Close()
-		ps.budget.release(r.charge)
+		ps.closeOne(r)
+		r.pool.mod.stir(ps.idle)
 	}
+}
+
+func (ps *pools) closeOne(r *resident) {
+	r.Close()
+	ps.budget.release(r.charge)
 }
 
 // link makes r the newest. The lock is held.
@@ -289,6 +307,10 @@ func (ps *pools) link(r *resident) {
 		ps.oldest = r
 	}
 	ps.newest = r
+	if r.pool.mod.heavy() {
+		r.since = time.Now()
+		ps.idle.arm()
+	}
 	ps.count++
 	ps.taken += r.charge
 }

@@ -9,7 +9,8 @@
 // Where does a clean instance come from? The first call of a module initialises one, and leaves a snapshot of its memory and
 // globals: on disk, where nothing but the module decides it, so that the next process finds it. Instances are made by laying
 // that over their memory, and are set back to it after each call that returned; then they wait for the next call, within
-// bounds of number and memory, and give way to calls that need theirs. What is not restored by that decides what is not kept:
+// bounds of number and memory, and give way to calls that need theirs. Heavy ones, of engines that copy code into each,
+// wait for a few seconds (idle). What is not restored by that decides what is not kept:
 // a call that traps, exits, is ended or grows its memory is its instance's last, and modules with other state of their
 // own (tables that code writes, segments that it drops) get new instances, as do those whose initialisation looks at the
 // world. Data segments are taken out of modules at admission, for the host lays out memories anyway. So one compiled module
@@ -48,6 +49,7 @@ type Runtime struct {
 	watch  *watchdog
 	cache  *nearCache
 	pools  *pools
+	idle   *idle
 
 	restores atomic.Int64
 	modules  *modules
@@ -72,6 +74,8 @@ func New(b Backend, border engine.Border, s Settings) (*Runtime, error) {
 	rt := &Runtime{backend: b, border: border, set: s, log: s.Log, info: b.Info(), gone: make(chan struct{})}
 	rt.budget = &budget{most: s.Memory}
 	rt.pools = &pools{budget: rt.budget, most: s.Parked, bytes: s.ParkedBytes, kinds: s.Snapshots}
+	rt.idle = newIdle(rt, s.ParkedTime)
+	rt.pools.idle = rt.idle
 	rt.budget.shed, rt.budget.kept = rt.pools.shed, rt.pools.kept
 	rt.slots = newSlots(s.Workers, s.Queue, rt.budget, rt.runNested)
 	rt.slots.share = s.Share
@@ -283,6 +287,7 @@ func (rt *Runtime) Close() error {
 	rt.mu.Unlock()
 	<-rt.gone
 	rt.watch.stop()
+	rt.idle.stop()
 	rt.modules.close()
 	if err := rt.backend.Close(); err != nil {
 		return fmt.Errorf("close engine %s: %w", rt.info.Name, err)

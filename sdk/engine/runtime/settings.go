@@ -29,8 +29,11 @@ type Settings struct {
 	Parked      int
 	ParkedBytes int64
 	ParkedPages int
-	Snapshots   int    // of one module, for different environments and scopes; default 16
-	DirtyPages  string // how written pages are found: "scan", "pagemap" or "all"; default: the best that there is
+	// How long one waits that takes more than 200 KiB beside its memory: its engine's instances are heavy. Default: 10 s; negative:
+	// as the others, until there is no room.
+	ParkedTime time.Duration
+	Snapshots  int    // of one module, for different environments and scopes; default 16
+	DirtyPages string // how written pages are found: "scan", "pagemap" or "all"; default: the best that there is
 
 	// VerifyRestores has every so many-th instance that was set back compared with its snapshot, byte for byte; one that
 	// differs is told and closed. Default: none, as it takes longer than most calls.
@@ -95,6 +98,7 @@ func (s Settings) withDefaults() Settings {
 	def(&s.Parked, 1024)
 	def(&s.ParkedBytes, s.Memory/4)
 	def(&s.ParkedPages, 4<<20)
+	def(&s.ParkedTime, 10*time.Second)
 	def(&s.Snapshots, 16)
 	s.Parked, s.ParkedBytes, s.ParkedPages = max(s.Parked, 0), max(s.ParkedBytes, 0), max(s.ParkedPages, 0)
 	s.restore = restoreMethod(s.DirtyPages)

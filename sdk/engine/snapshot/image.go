@@ -131,6 +131,14 @@ func (im *Image) each(from, to int, f func(at, n int, contents []byte)) {
 	}
 }
 
+// Rest gives back what of the image's contents this process has mapped for itself. The file has them, and the kernel keeps that at
+// hand while there is room.
+func (im *Image) Rest() {
+	if im.view != nil {
+		_ = unix.Madvise(im.view, unix.MADV_DONTNEED) // they were only read
+	}
+}
+
 // Close frees the image.
 func (im *Image) Close() error {
 	err := im.file.Close()

@@ -41,10 +41,6 @@ func (e *Engine) Main() {
 	if code, ok := e.Command(os.Args[1:]); ok {
 		os.Exit(code)
 	}
-	// It is never touched, and so takes addresses and no memory. It makes the garbage collector wait for as many bytes of
-	// garbage: with the small heap of an idle engine it would run every hundred calls.
-	ballast := make([]byte, 32<<20)
-	defer goruntime.KeepAlive(ballast)
 	plugin.ServeEngine(e.open, plugin.About{Name: e.Name, Version: e.Version, Settings: e.settings()})
 }
 
@@ -54,7 +50,7 @@ func (e *Engine) Command(args []string) (code int, ok bool) {
 	case len(args) == 1 && args[0] == compileCommand:
 		return runtime.CompileModule(e.Compiler), true
 	case len(args) > 0 && args[0] == runtime.MeasureCommand:
-		ballast := make([]byte, 32<<20) // as the engine that serves
+		ballast := make([]byte, 32<<20) // as plugin.ServeEngine has it
 		defer goruntime.KeepAlive(ballast)
 		return runtime.MeasureModule(args[1:], e.New, Compiler()), true
 	}
