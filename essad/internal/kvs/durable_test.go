@@ -130,7 +130,7 @@ func (s *starter) Start(ctx context.Context, b storage.Batch) func() error {
 		if before != nil {
 			<-before
 		}
-		done <- s.Apply(ctx, b)
+		done <- s.disk.Apply(ctx, b)
 	}()
 	return func() error {
 		err := <-done
@@ -141,6 +141,9 @@ func (s *starter) Start(ctx context.Context, b storage.Batch) func() error {
 		return err
 	}
 }
+
+// Apply has its place in the same order: a batch that is sent again goes behind those that were started before.
+func (s *starter) Apply(ctx context.Context, b storage.Batch) error { return s.Start(ctx, b)() }
 
 func (d *disk) Get(ctx context.Context, keys [][]byte) ([]storage.Item, error) {
 	d.mu.Lock()

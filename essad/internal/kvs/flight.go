@@ -2,6 +2,7 @@ package kvs
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,7 +18,7 @@ type flight struct {
 	parts  []part
 	commit *commit
 	since  int64 // when its oldest change came
-	group  int64 // entries in it
+	group  int64 // see lane.load
 	began  time.Time
 	wait   func() error // for the store's answer; nil: it has not been sent
 	cancel context.CancelFunc
@@ -45,6 +46,7 @@ func (l *lane) launch(life context.Context, f *flight) {
 	start := l.starter != nil && !l.broken
 	l.flying = append(l.flying, f)
 	l.oldest.Store(l.flying[0].since)
+	l.taken.Store(0)
 	l.mu.Unlock()
 	f.began = time.Now()
 	if start {
@@ -91,7 +93,7 @@ func (l *lane) arrive(ctx, life context.Context, f *flight) error {
 			l.fail(f, err)
 		}
 		if final && ctx.Err() != nil { // the node stops, and would wait in vain
-			return status.Errorf(class, "kvs: the store failed: %w; the write may have been applied", err)
+			return storeFailed(class, err)
 		}
 		select {
 		case <-time.After(backoff):
@@ -120,7 +122,7 @@ func (l *lane) outcome(life context.Context, f *flight) error {
 	return err
 }
 
-// apply sends f and waits for the answer, while nothing else is under way.
+// apply sends f and waits for the answer. The store has it behind all that was started before, and nothing is started meanwhile.
 func (l *lane) apply(life context.Context, f *flight) error {
 	ctx, cancel := context.WithTimeout(life, applyTime)
 	defer cancel()
@@ -145,14 +147,15 @@ func (l *lane) finish(f *flight, err error) {
 	l.mu.Lock()
 	l.flying = append(l.flying[:0], l.flying[1:]...)
 	l.took = time.Since(f.began)
-	l.company = f.group + l.dirty.Load()
-	l.oldest.Store(0)
+	l.company = f.group + l.load()
+	oldest := int64(0)
 	for i, other := range l.flying {
 		if i == 0 {
-			l.oldest.Store(other.since)
+			oldest = other.since
 		}
 		l.company += other.group
 	}
+	l.oldest.Store(oldest)
 	l.mu.Unlock()
 	l.recycle(f)
 	signal(l.landed)
@@ -164,7 +167,7 @@ func (l *lane) finish(f *flight, err error) {
 func (l *lane) fail(f *flight, err error) {
 	l.role.close(err)
 	failed := f.commit
-	f.commit = newCommit()
+	f.commit = newCommit(l.role)
 	f.commit.sync.Store(true)
 	for _, p := range f.parts {
 		c := p.cell
@@ -172,7 +175,11 @@ func (l *lane) fail(f *flight, err error) {
 		c.flying[0].commit = f.commit
 		c.mu.Unlock()
 	}
-	failed.end(status.Errorf(status.Of(err), "kvs: the store failed: %w; the write may have been applied", err))
+	told := storeFailed(status.Of(err), err)
+	failed.end(told)
+	for _, t := range l.commits() {
+		t.giveUp(told) // it cannot end before f has
+	}
 }
 
 // close refuses writes until a batch reaches the store again.
@@ -207,14 +214,20 @@ type commit struct {
 	once  sync.Once // closes turn
 	late  *time.Timer
 
+	role    *Role
 	mu      sync.Mutex
-	answers []*answer // of those who wait on no goroutine
+	answers []enlisted
+	lost    chan struct{} // closed when those who wait are told that the store fails, and made anew
+	failure error         // what they are told
 }
+
+// enlisted is who waits for a commit on no goroutine.
+type enlisted interface{ ended(err error) }
 
 const lateAfter = 50 * time.Millisecond
 
-func newCommit() *commit {
-	t := &commit{done: make(chan struct{}), turn: make(chan struct{})}
+func newCommit(r *Role) *commit {
+	t := &commit{role: r, done: make(chan struct{}), turn: make(chan struct{}), lost: make(chan struct{})}
 	t.late = time.AfterFunc(lateAfter, t.look)
 	return t
 }
@@ -231,6 +244,30 @@ func (t *commit) end(err error) {
 	t.tell(err)
 }
 
+// giveUp tells those who wait for t that the store fails, and lets t go on: its changes stay on their way.
+func (t *commit) giveUp(err error) {
+	t.mu.Lock()
+	t.failure = err
+	close(t.lost)
+	t.lost = make(chan struct{})
+	t.mu.Unlock()
+	t.look()
+	t.tell(err)
+}
+
+// whenLost returns what is closed when the store is next found to fail.
+func (t *commit) whenLost() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lost
+}
+
+func (t *commit) lostTo() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.failure
+}
+
 // tell tells those who wait on no goroutine, so that their replies travel together. Nobody enlists with an ended commit.
 func (t *commit) tell(err error) {
 	t.mu.Lock()
@@ -240,7 +277,7 @@ func (t *commit) tell(err error) {
 	if len(all) == 0 {
 		return
 	}
-	all[0].role.batch(func() {
+	t.role.batch(func() {
 		for _, a := range all {
 			a.ended(err)
 		}
@@ -259,33 +296,51 @@ func (c *cell) covering(seq uint64, synced bool) (t *commit, next bool) {
 	return c.next, true
 }
 
-// enlist has a answered when its change, which is not on disk, is there. c is locked.
-func (c *cell) enlist(a *answer) {
-	t, _ := c.covering(a.seq, true)
+// enlist has a told when the commit has ended that brings the change seq, which is not on disk, there; next tells that it is the
+// next one. c is locked.
+func (c *cell) enlist(a enlisted, seq uint64) (next bool) {
+	t, next := c.covering(seq, true)
 	t.mu.Lock()
 	t.answers = append(t.answers, a)
 	t.mu.Unlock()
+	return next
 }
 
 // abandon tells those who wait on no goroutine that the node stops. Whoever enlists later is told at the end of run.
 func (l *lane) abandon() {
-	for _, c := range l.cells {
-		c.mu.Lock()
-		waited := []*commit{c.next}
-		for _, p := range c.flying {
-			waited = append(waited, p.commit)
-		}
-		c.mu.Unlock()
-		for _, t := range waited {
-			t.tell(errHalted)
+	for _, t := range l.commits() {
+		t.tell(errHalted)
+	}
+}
+
+// commits are those that have not ended.
+func (l *lane) commits() []*commit {
+	var all []*commit
+	add := func(t *commit) {
+		if !slices.Contains(all, t) {
+			all = append(all, t)
 		}
 	}
+	for _, c := range l.cells {
+		c.mu.Lock()
+		add(c.next)
+		for _, p := range c.flying {
+			add(p.commit)
+		}
+		c.mu.Unlock()
+	}
+	return all
 }
 
 var (
 	errHalted  = status.Errorf(status.Unavailable, "kvs: the node is stopping while the write was on its way to the store; it may have been applied")
 	errStopped = status.Errorf(status.Unavailable, "kvs: the node has stopped before the write was in the store; it may have been applied")
 )
+
+// storeFailed is what the writer of a change is told that has not reached the store.
+func storeFailed(class status.Class, err error) error {
+	return status.Errorf(class, "kvs: the store failed: %w; the write may have been applied", err)
+}
 
 // await waits until the store has, or has synced, all changes of c up to seq.
 func (c *cell) await(ctx context.Context, seq uint64, synced bool) error {
@@ -300,13 +355,20 @@ func (c *cell) await(ctx context.Context, seq uint64, synced bool) error {
 			return nil
 		}
 		t, next := c.covering(seq, synced)
+		lost := t.whenLost()
 		c.mu.Unlock()
+		if err := c.role.closed.Load(); err != nil {
+			return storeFailed(err.Class, err)
+		}
 		if next {
+			c.lane.ask()
 			c.lane.poke(true)
 		}
 		if _ = <-t.turn; !t.ended.Load() {
 			select {
 			case <-t.done:
+			case <-lost:
+				return t.lostTo()
 			case <-c.role.halt.Done():
 				return errHalted
 			case <-ctx.Done():

@@ -410,8 +410,17 @@ func (r *Role) cell(key []byte) *cell {
 	return r.cells[maphash.Bytes(r.seed, key)%uint64(len(r.cells))]
 }
 
-// leave unlocks c and passes on what its core has to say. wake tells the lane that there is something to write.
+// leave unlocks c, passes on what its core has to say, and tells the lane if there is something to write.
 func (c *cell) leave() {
+	write, hurry := c.lane != nil && c.core.wantsWrite(), c.core.wantSync
+	c.leaveQuietly()
+	if write {
+		c.lane.poke(hurry)
+	}
+}
+
+// leaveQuietly is leave for those who tell the lane themselves.
+func (c *cell) leaveQuietly() {
 	s := c.core
 	events := s.events
 	s.events = nil
@@ -430,12 +439,7 @@ func (c *cell) leave() {
 	if c.lane != nil {
 		c.countDirty()
 	}
-	write := c.lane != nil && s.wantsWrite()
-	hurry := s.wantSync
 	c.mu.Unlock()
-	if write {
-		c.lane.poke(hurry)
-	}
 	for i := range events {
 		events[i].to.tell(events[i])
 	}

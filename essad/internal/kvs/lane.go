@@ -34,9 +34,11 @@ type lane struct {
 
 	dirty  atomic.Int64 // entries that the next batch would take
 	since  atomic.Int64 // when the oldest of them came, on the clock of now; 0: there are none
+	taken  atomic.Int64 // the same of what is being gathered
 	oldest atomic.Int64 // the same of what is under way
 	now    func() int64 // nanoseconds; the role's, or a test's
-	wanted atomic.Int64 // full is told when so many are dirty
+	asked  atomic.Int64 // requests that wait for the next batch
+	wanted atomic.Int64 // full is told when the load is so large
 	full   chan struct{}
 	batch  uint64 // number of the last batch
 	timer  *time.Timer
@@ -44,7 +46,7 @@ type lane struct {
 	mu       sync.Mutex // of what gathering and landing share
 	flying   []*flight  // the oldest first
 	broken   bool       // a flight has failed: one at a time, until what is under way has been sent again
-	company  int64      // entries of the last batch and of all that came while it was under way
+	company  int64      // load of the last batch and all that came while it was under way
 	took     time.Duration
 	patience time.Duration // for so long the next batch waits for company
 }
@@ -83,7 +85,7 @@ func newLanes(r *Role) []*lane {
 
 func newLane(r *Role, id uint32) *lane {
 	l := &lane{
-		role: r, id: id, next: newCommit(),
+		role: r, id: id, next: newCommit(r),
 		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), landed: make(chan struct{}, 1), full: make(chan struct{}, 1),
 		under: make(chan *flight, flightsMax), free: make(chan *flight, flightsMax),
 		timer: time.NewTimer(time.Hour), patience: musterMax,
@@ -103,9 +105,28 @@ func (l *lane) count(n int64) {
 	if n > 0 && have == n {
 		l.since.Store(l.now())
 	}
-	if have >= l.wanted.Load() {
+	l.look()
+}
+
+// ask tells that one more request waits for the next batch.
+func (l *lane) ask() {
+	l.asked.Add(1)
+	l.look()
+}
+
+func (l *lane) look() {
+	if l.load() >= l.wanted.Load() {
 		signal(l.full)
 	}
+}
+
+// load is how much waits for the next batch: requests where all wait, whose writers make their next ones when they are answered,
+// and entries where none is known to.
+func (l *lane) load() int64 {
+	if l.role.durability == annav1.Durability_SYNC {
+		return l.asked.Load()
+	}
+	return l.dirty.Load()
 }
 
 func signal(ch chan struct{}) {
@@ -183,14 +204,14 @@ func (l *lane) muster(ctx context.Context) bool {
 		if !busy {
 			return l.gatherCompany(ctx)
 		}
-		if beside > 0 && l.dirty.Load() >= beside {
+		if beside > 0 && l.load() >= beside {
 			return true
 		}
 		if beside == 0 {
 			beside = math.MaxInt64
 		}
 		l.wanted.Store(beside)
-		if l.dirty.Load() < beside {
+		if l.load() < beside {
 			select {
 			case <-l.full:
 			case <-l.landed:
@@ -212,7 +233,7 @@ func (l *lane) berth() (beside int64, busy bool) {
 	case len(l.flying) == flightsMax || l.starter == nil || l.broken:
 		return 0, true
 	}
-	writers := max(l.company, l.flying[0].group+l.dirty.Load())
+	writers := max(l.company, l.flying[0].group+l.load())
 	return max(1, min((writers+1)/2, writers-l.flying[0].group)), true
 }
 
@@ -243,7 +264,7 @@ func (l *lane) gatherCompany(ctx context.Context) bool {
 	if l.role.durability != annav1.Durability_SYNC { // nobody is known to wait, and all have gathered already
 		return true
 	}
-	if company < 2 || l.dirty.Load() >= company {
+	if company < 2 || l.load() >= company {
 		return true
 	}
 	if patience < musterMin {
@@ -258,7 +279,7 @@ func (l *lane) gatherCompany(ctx context.Context) bool {
 	}
 	l.wanted.Store(company)
 	defer l.wanted.Store(math.MaxInt64)
-	if l.dirty.Load() < company {
+	if l.load() < company {
 		l.timer.Reset(min(patience, musterPart*took))
 		select {
 		case <-l.full:
@@ -283,10 +304,15 @@ func (l *lane) bear(patience time.Duration) {
 // gather takes the next batch from the shards; nil: there is nothing to take. There is room for it.
 func (l *lane) gather() *flight {
 	f := <-l.free
-	f.commit, l.next = l.next, newCommit()
+	f.commit, l.next = l.next, newCommit(l.role)
 	f.commit.sync.Store(l.role.durability != annav1.Durability_MEMORY)
-	f.since = l.since.Swap(0)
-	f.group = l.dirty.Load()
+	l.taken.Store(l.since.Load()) // before it is gone from there: see behind
+	if f.since = l.since.Swap(0); f.since == 0 {
+		f.since = l.now() // whoever made the first change has counted it, and is about to say when
+	}
+	l.taken.Store(f.since)
+	f.group = l.load()
+	l.asked.Store(0)
 	size, empty := 0, true
 	for i := range l.cells {
 		c := l.cells[(l.start+i)%len(l.cells)]
@@ -308,12 +334,13 @@ func (l *lane) gather() *flight {
 	l.start++
 	l.batch++
 	if empty {
+		l.taken.Store(0)
 		f.commit.end(nil)
 		l.recycle(f)
 		return nil
 	}
 	if left := l.dirty.Load(); left > 0 { // some came meanwhile, or did not fit
-		f.group = max(0, f.group-left)
+		f.group = max(0, f.group-l.load())
 		l.since.CompareAndSwap(0, f.since)
 	}
 	return f

@@ -12,10 +12,10 @@ import (
 // A batch waits for those who were in the last one, no longer than they have lately taken, and not at all where they do not
 // come.
 func TestMuster(t *testing.T) {
-	with := func(company, dirty int64) *lane {
+	with := func(company, asked int64) *lane {
 		l := newLane(&Role{durability: annav1.Durability_SYNC}, 0)
 		l.company, l.took = company, time.Second
-		l.dirty.Store(dirty)
+		l.asked.Store(asked)
 		return l
 	}
 	muster := func(l *lane) time.Duration {
@@ -41,12 +41,12 @@ func TestMuster(t *testing.T) {
 	t.Run("on its way", func(t *testing.T) {
 		l := with(3, 1)
 		l.patience = time.Hour // the last of them ends the wait
-		go func() { l.count(1); time.Sleep(time.Millisecond); l.count(1) }()
+		go func() { l.ask(); time.Sleep(time.Millisecond); l.ask() }()
 		if took := muster(l); took > 500*time.Millisecond {
 			t.Errorf("it waited for %v", took)
 		}
-		if l.dirty.Load() != 3 {
-			t.Errorf("it left with %d", l.dirty.Load())
+		if l.asked.Load() != 3 {
+			t.Errorf("it left with %d", l.asked.Load())
 		}
 	})
 	t.Run("never", func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestMuster(t *testing.T) {
 				waits++
 			}
 
-			l.dirty.Store(1)
+			l.asked.Store(1)
 		}
 		if waits < 2 || waits > 12 {
 			t.Errorf("it waited %d times of %d, although it never paid", waits, 2*musterTrial)

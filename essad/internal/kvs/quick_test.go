@@ -49,6 +49,7 @@ func testQuick(t *testing.T) {
 		{"StopWritesEverything", TestStopWritesEverything},
 		{"CorruptRecord", TestCorruptRecord},
 		{"TwoUnderWay", testTwoUnderWay},
+		{"Group", testGroup},
 	} {
 		t.Run(x.name, x.test)
 	}

@@ -3,6 +3,7 @@ package kvs
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	annav1 "github.com/essa-project/essad/sdk/proto/anna/v1"
@@ -23,11 +24,15 @@ const (
 // behind reports whether changes that were acknowledged have waited for the disk too long, or are too many to be there
 // soon, for another one to be acknowledged before them.
 func (l *lane) behind() bool {
-	oldest := l.oldest.Load()
-	if oldest == 0 {
-		oldest = l.since.Load()
+	// In the order in which a change moves on, so that none is missed between two of them. Nothing that was acknowledged is
+	// older than the last one that is not 0.
+	waited := l.since.Load()
+	for _, later := range [...]*atomic.Int64{&l.taken, &l.oldest} {
+		if t := later.Load(); t != 0 {
+			waited = t
+		}
 	}
-	return oldest != 0 && l.now()-oldest > int64(behindTime) || l.dirty.Load() > behindOps || l.role.pending.Load() > behindBytes
+	return waited != 0 && l.now()-waited > int64(behindTime) || l.dirty.Load() > behindOps || l.role.pending.Load() > behindBytes
 }
 
 // soon tells whether a write has to be synced though nobody waits for it: under batched, where batches are not by themselves.

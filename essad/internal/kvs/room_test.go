@@ -2,6 +2,7 @@ package kvs
 
 import (
 	"context"
+	goruntime "runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -118,4 +119,28 @@ func TestBehind(t *testing.T) {
 	behind(false, "it is on disk")
 	l.count(behindOps + 1)
 	behind(true, "more changes than a batch takes soon")
+}
+
+// While a batch is gathered nobody else is told that what is in it had no time to wait.
+func TestBehindWhileGathered(t *testing.T) {
+	r := &Role{durability: annav1.Durability_BATCHED, cells: []*cell{{core: &shard{}}}}
+	l := newLanes(r)[0]
+	now := int64(1000)
+	l.now = func() int64 { return now }
+	c := r.cells[0]
+	l.count(1)
+	now += int64(behindTime) + 1
+	c.mu.Lock() // the gathering is held up before it has taken anything
+	gathered := make(chan *flight)
+	go func() { gathered <- l.gather() }()
+	for l.since.Load() != 0 {
+		goruntime.Gosched()
+	}
+	if !l.behind() {
+		t.Error("the change has waited too long, and is not seen while its batch is gathered")
+	}
+	c.mu.Unlock()
+	if f := <-gathered; f != nil {
+		t.Fatalf("%+v", f)
+	}
 }

@@ -9,8 +9,8 @@ import (
 	annav1 "github.com/essa-project/essad/sdk/proto/anna/v1"
 )
 
-// What is read as a single operation is what protobuf reads, and what is answered is what protobuf writes.
-func FuzzOne(f *testing.F) {
+// What is read as operations is what protobuf reads, and what is answered is what protobuf writes.
+func FuzzOperations(f *testing.F) {
 	seven := uint64(7)
 	for _, op := range []*annav1.Op{
 		{},
@@ -33,7 +33,7 @@ func FuzzOne(f *testing.F) {
 	}
 	f.Add([]byte{0x12, 1, 0xff, 0x1a, 0}) // a scope that is no text
 	f.Fuzz(func(t *testing.T, b []byte) {
-		var o one
+		var o operations
 		if !o.parse(b) {
 			return
 		}
@@ -41,21 +41,27 @@ func FuzzOne(f *testing.F) {
 		if err := proto.Unmarshal(b, req); err != nil {
 			t.Fatalf("protobuf does not read it: %v", err)
 		}
-		if len(req.Ops) != 1 || req.Wait || req.Scan != nil || req.Watch != nil || req.DropScope {
-			t.Fatalf("%v is not a single operation", req)
+		if req.Wait || req.Scan != nil || req.Watch != nil || req.DropScope {
+			t.Fatalf("%v is more than operations", req)
 		}
-		op := req.Ops[0]
-		if o.space != req.Space || o.scope != req.Scope || o.cache != req.Cache || o.durability != req.Durability ||
-			o.op != op.Kind || !bytes.Equal(o.key, op.Key) || !bytes.Equal(o.value, op.Value) || o.stamp != op.Stamp ||
-			o.ttl != op.TtlNano || (o.condition == nil) != (op.IfVersion == nil) || o.condition != nil && *o.condition != *op.IfVersion {
+		if o.space != req.Space || o.scope != req.Scope || o.cache != req.Cache || o.durability != req.Durability || len(o.ops) != len(req.Ops) {
 			t.Fatalf("%+v, protobuf reads %v", o, req)
 		}
-		res := &annav1.Result{
-			Code: string(bytes.ToValidUTF8(o.key, nil)), Text: o.scope, Value: o.value, Version: uint64(o.ttl), LeaseNano: uint64(len(b)), ExpiresUnixNano: uint64(o.space),
+		var raw []byte
+		var want []*annav1.Result
+		for i := range o.ops {
+			if op := &o.ops[i]; !proto.Equal(op.message(), req.Ops[i]) {
+				t.Fatalf("operation %d is %+v, protobuf reads %v", i, op, req.Ops[i])
+			}
+			op := req.Ops[i]
+			res := &annav1.Result{
+				Code: string(bytes.ToValidUTF8(op.Key, nil)), Text: o.scope, Value: op.Value, Version: uint64(op.TtlNano), LeaseNano: uint64(len(b)), ExpiresUnixNano: uint64(o.space),
+			}
+			raw, want = appendResult(raw, res), append(want, res)
 		}
 		rep := &annav1.Reply{}
-		if err := proto.Unmarshal(appendResult(nil, res), rep); err != nil || len(rep.Results) != 1 || !proto.Equal(rep.Results[0], res) {
-			t.Fatalf("%v was written as %v, %v", res, rep, err)
+		if err := proto.Unmarshal(raw, rep); err != nil || !proto.Equal(rep, &annav1.Reply{Results: want}) {
+			t.Fatalf("%v was written as %v, %v", want, rep, err)
 		}
 	})
 }

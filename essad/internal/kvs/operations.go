@@ -9,14 +9,19 @@ import (
 	annav1 "github.com/essa-project/essad/sdk/proto/anna/v1"
 )
 
-// one is a request of a single operation, as nearly all are. It is read and answered without protobuf's tables, which
-// cost more than the operation does; what it does not know is read by them.
-type one struct {
+// operations is a request of nothing but operations that do not wait for keys, as nearly all are. It is read and answered
+// without protobuf's tables, which cost more than an operation does; what it does not know is read by them.
+type operations struct {
 	space      annav1.Space
 	scope      string
 	cache      string
 	durability annav1.Durability
-	op         annav1.OpKind
+	ops        []operation
+	first      [1]operation // ops, where there is one
+}
+
+type operation struct {
+	kind       annav1.OpKind
 	key, value []byte
 	stamp      bool
 	ttl        int64
@@ -24,8 +29,8 @@ type one struct {
 }
 
 // parse reads a message Request, and reports whether it is of this kind. Strings and bytes refer to b.
-func (o *one) parse(b []byte) bool {
-	ops := 0
+func (o *operations) parse(b []byte) bool {
+	o.ops = o.first[:0]
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
@@ -55,7 +60,11 @@ func (o *one) parse(b []byte) bool {
 			case 5:
 				o.cache = textOf(v)
 			default:
-				if ops++; ops > 1 || !o.parseOp(v) {
+				if len(o.ops) == maxOps {
+					return false
+				}
+				o.ops = append(o.ops, operation{})
+				if !o.ops[len(o.ops)-1].parse(v) {
 					return false
 				}
 			}
@@ -63,10 +72,10 @@ func (o *one) parse(b []byte) bool {
 			return false
 		}
 	}
-	return ops == 1 && utf8.ValidString(o.scope) && utf8.ValidString(o.cache)
+	return len(o.ops) > 0 && utf8.ValidString(o.scope) && utf8.ValidString(o.cache)
 }
 
-func (o *one) parseOp(b []byte) bool {
+func (o *operation) parse(b []byte) bool {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
@@ -92,7 +101,7 @@ func (o *one) parseOp(b []byte) bool {
 			b = b[n:]
 			switch num {
 			case 1:
-				o.op = annav1.OpKind(v)
+				o.kind = annav1.OpKind(v)
 			case 4:
 				o.stamp = v != 0
 			case 5:
@@ -110,7 +119,7 @@ func (o *one) parseOp(b []byte) bool {
 // textOf returns b as a string without a copy: a request's bytes do not change.
 func textOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// appendResult appends a message Reply with r as its one result.
+// appendResult appends r to the results of a message Reply.
 func appendResult(b []byte, r *annav1.Result) []byte {
 	size := sizeOf(len(r.Code)) + sizeOf(len(r.Text)) + sizeOf(len(r.Value)) +
 		sizeOfUint(r.Version) + sizeOfUint(r.LeaseNano) + sizeOfUint(r.ExpiresUnixNano)
