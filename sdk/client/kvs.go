@@ -56,11 +56,12 @@ type KVS struct {
 	internal bool
 	selector transport.Selector
 	cache    string
+	pipe     *pipe
 }
 
 // NewKVS makes a client of the key-value store over s.
 func NewKVS(s transport.Session, a Access) (*KVS, error) {
-	k := &KVS{session: s, names: topic.Default}
+	k := &KVS{session: s, names: topic.Default, pipe: &pipe{lanes: map[laneKey]*pipeLane{}}}
 	switch a {
 	case Public:
 		k.selector.KeyExpr = k.names.ClientRequest()
@@ -120,28 +121,34 @@ func (k *KVS) Do(ctx context.Context, space Space, scope string, d Durability, o
 	if len(ops) > MaxOps {
 		return nil, status.Errorf(status.Invalid, "client: %d operations at once, at most %d are allowed", len(ops), MaxOps)
 	}
-	return k.do(ctx, &annav1.Request{Space: space, Scope: scope, Durability: d, Cache: k.cache}, ops)
-}
-
-func (k *KVS) do(ctx context.Context, req *annav1.Request, ops []Op) ([]Result, error) {
-	wire := make([]annav1.Op, len(ops))
-	req.Ops = make([]*annav1.Op, len(ops))
-	for i := range ops {
-		ops[i].write(&wire[i])
-		req.Ops[i] = &wire[i]
-	}
-	rep, err := k.ask(ctx, req)
-	if err != nil {
+	out := make([]Result, len(ops))
+	if err := k.do(ctx, space, scope, d, false, ops, out); err != nil {
 		return nil, err
 	}
-	if len(rep.Results) != len(ops) {
-		return nil, status.Errorf(status.Internal, "client: %d results for %d operations", len(rep.Results), len(ops))
+	return out, nil
+}
+
+// do sends operations, and writes what became of each into out.
+func (k *KVS) do(ctx context.Context, space Space, scope string, d Durability, wait bool, ops []Op, out []Result) error {
+	raw := appendRequest(make([]byte, 0, sizeRequest(scope, k.cache, ops)), space, scope, d, k.cache, wait, ops)
+	answer, err := k.askRaw(ctx, raw)
+	if err != nil {
+		return err
 	}
-	out := make([]Result, len(ops))
+	if parseResults(answer, out) {
+		return nil
+	}
+	rep, err := parseReply(answer)
+	if err != nil {
+		return err
+	}
+	if len(rep.Results) != len(ops) {
+		return status.Errorf(status.Internal, "client: %d results for %d operations", len(rep.Results), len(ops))
+	}
 	for i, r := range rep.Results {
 		out[i] = resultOf(r)
 	}
-	return out, nil
+	return nil
 }
 
 func resultOf(r *annav1.Result) Result {
@@ -157,29 +164,11 @@ func resultOf(r *annav1.Result) Result {
 
 // one sends a single operation.
 func (k *KVS) one(ctx context.Context, space Space, scope string, d Durability, wait bool, op Op) (Result, error) {
-	raw := appendOne(make([]byte, 0, sizeOne(scope, k.cache, &op)), space, scope, d, k.cache, wait, &op)
-	answer, err := k.askRaw(ctx, raw)
-	if err != nil {
+	ops, out := [1]Op{op}, [1]Result{}
+	if err := k.do(ctx, space, scope, d, wait, ops[:], out[:]); err != nil {
 		return Result{}, err
 	}
-	var one annav1.Result
-	if parseOne(answer, &one) {
-		return resultOf(&one), nil
-	}
-	rep, err := parseReply(answer)
-	if err != nil {
-		return Result{}, err
-	}
-	if len(rep.Results) != 1 {
-		return Result{}, status.Errorf(status.Internal, "client: %d results for 1 operation", len(rep.Results))
-	}
-	res := resultOf(rep.Results[0])
-	return res, res.Err
-}
-
-// write writes o into a message.
-func (o *Op) write(w *annav1.Op) {
-	w.Kind, w.Key, w.Value, w.Stamp, w.TtlNano, w.IfVersion = o.Kind, o.Key, o.Value, o.Stamp, int64(o.TTL), o.If
+	return out[0], out[0].Err
 }
 
 func (k *KVS) ask(ctx context.Context, req *annav1.Request) (*annav1.Reply, error) {
@@ -229,7 +218,7 @@ func (k *KVS) Load(ctx context.Context, space Space, scope string, key []byte, w
 
 // Merge merges value, the bincode of a lattice value, into a key and returns the version that holds it.
 func (k *KVS) Merge(ctx context.Context, space Space, scope string, key, value []byte) (uint64, error) {
-	r, err := k.one(ctx, space, scope, DefaultDurability, false, Op{Kind: OpPut, Key: key, Value: value})
+	r, err := k.write(ctx, space, scope, DefaultDurability, Op{Kind: OpPut, Key: key, Value: value})
 	return r.Version, err
 }
 
@@ -249,14 +238,14 @@ func (k *KVS) Get(ctx context.Context, space Space, scope string, key []byte) (l
 // Put merges v into a key and returns the version that holds it.
 func (k *KVS) Put(ctx context.Context, space Space, scope string, key []byte, v lattice.Value, o PutOptions) (uint64, error) {
 	op := Op{Kind: OpPut, Key: key, Value: lattice.Encode(v), TTL: o.TTL, If: o.If}
-	r, err := k.one(ctx, space, scope, o.Durability, false, op)
+	r, err := k.write(ctx, space, scope, o.Durability, op)
 	return r.Version, err
 }
 
 // Set makes data the value of a key: a last-writer-wins value that the owner stamps newer than what is there.
 func (k *KVS) Set(ctx context.Context, space Space, scope string, key, data []byte, o PutOptions) (uint64, error) {
 	op := Op{Kind: OpPut, Key: key, Value: data, Stamp: true, TTL: o.TTL, If: o.If}
-	r, err := k.one(ctx, space, scope, o.Durability, false, op)
+	r, err := k.write(ctx, space, scope, o.Durability, op)
 	return r.Version, err
 }
 
@@ -276,7 +265,7 @@ func (k *KVS) Data(ctx context.Context, space Space, scope string, key []byte) (
 
 // Delete deletes a key. found tells whether there was anything.
 func (k *KVS) Delete(ctx context.Context, space Space, scope string, key []byte, o PutOptions) (found bool, err error) {
-	r, err := k.one(ctx, space, scope, o.Durability, false, Op{Kind: OpDelete, Key: key, If: o.If})
+	r, err := k.write(ctx, space, scope, o.Durability, Op{Kind: OpDelete, Key: key, If: o.If})
 	return r.Version != 0, err
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // What is written by hand is what protobuf reads, and what is read by hand is what protobuf wrote.
-func FuzzOne(f *testing.F) {
+func FuzzOperations(f *testing.F) {
 	f.Add(uint8(1), "scope", uint8(3), "cache", true, uint8(1), []byte("key"), []byte("value"), true, int64(-5), uint64(7), true)
 	f.Add(uint8(0), "", uint8(0), "", false, uint8(0), []byte{}, []byte{}, false, int64(0), uint64(0), false)
 	f.Fuzz(func(t *testing.T, space uint8, scope string, d uint8, cache string, wait bool, kind uint8, key, value []byte, stamp bool, ttl int64, condition uint64, has bool) {
@@ -20,14 +20,14 @@ func FuzzOne(f *testing.F) {
 		if has {
 			op.If = &condition
 		}
-		size := sizeOne(scope, cache, &op)
-		raw := appendOne(nil, Space(space), scope, Durability(d), cache, wait, &op)
+		ops := []Op{op, {Kind: OpDelete, Key: value}}
+		size := sizeRequest(scope, cache, ops)
+		raw := appendRequest(nil, Space(space), scope, Durability(d), cache, wait, ops)
 		if len(raw) > size {
 			t.Errorf("%d bytes, said to be at most %d", len(raw), size)
 		}
-		var wire annav1.Op
-		op.write(&wire)
-		want := &annav1.Request{Space: Space(space), Scope: scope, Durability: Durability(d), Cache: cache, Wait: wait, Ops: []*annav1.Op{&wire}}
+		wire := []*annav1.Op{{Kind: op.Kind, Key: key, Value: value, Stamp: stamp, TtlNano: ttl, IfVersion: op.If}, {Kind: OpDelete, Key: value}}
+		want := &annav1.Request{Space: Space(space), Scope: scope, Durability: Durability(d), Cache: cache, Wait: wait, Ops: wire}
 		got := &annav1.Request{}
 		if err := proto.Unmarshal(raw, got); err != nil || !proto.Equal(got, want) {
 			t.Errorf("%v was written as %v, %v", want, got, err)
@@ -37,14 +37,22 @@ func FuzzOne(f *testing.F) {
 		if has {
 			res.Text = scope
 		}
-		answer, err := proto.Marshal(&annav1.Reply{Results: []*annav1.Result{res}, More: wait})
+		answer, err := proto.Marshal(&annav1.Reply{Results: []*annav1.Result{res, {Version: 7}}, More: wait})
 		if err != nil {
 			t.Fatal(err)
 		}
-		var one annav1.Result
-		if plain := !wait && res.Text == ""; parseOne(answer, &one) != plain || plain && !proto.Equal(&one, res) {
-			t.Errorf("%v was read as %v", res, &one)
+		var read [2]Result
+		plain := !wait && res.Text == ""
+		if parseResults(answer, read[:]) != plain {
+			t.Errorf("%v was read: %t", res, !plain)
 		}
-		parseOne(key, &one) // whatever it is
+		if first := resultOf(res); plain && (read[1].Version != 7 || !bytes.Equal(read[0].Data, value) || read[0].Version != first.Version ||
+			read[0].Lease != first.Lease || !read[0].Expires.Equal(first.Expires)) {
+			t.Errorf("%v was read as %v", res, read[0])
+		}
+		if parseResults(answer, read[:1]) {
+			t.Error("two results were read as one")
+		}
+		parseResults(key, read[:]) // whatever it is
 	})
 }
