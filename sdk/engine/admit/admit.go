@@ -111,6 +111,10 @@ type Options struct {
 
 	ExportGlobals bool // export every mutable global as well, for snapshots: Admitted.MutableGlobals
 	RouteGrow     bool // memory.grow goes by TableGrow, for engines that do not ask the host before a memory grows
+
+	// Uncounted leaves the code as it was written, so nothing stops it, bounds its stack or counts what it does. It is there
+	// to measure what that costs, with modules that one trusts.
+	Uncounted bool
 }
 
 // The defaults.

@@ -32,6 +32,10 @@ const blockVoid = 0x40
 func (w *writer) function(body span) {
 	s := &w.scr
 	a := &asm{w.body[:0]}
+	if w.o.Uncounted {
+		w.uncounted(a, body)
+		return
+	}
 	cost := cost(0, s.longest)
 	w.locals(a, body)
 	if s.loops {
@@ -65,6 +69,20 @@ func (w *writer) function(body span) {
 		a.gget(w.globalStack).i32(frame).op(opI32Add).gset(w.globalStack).end()
 	}
 	w.body = a.b
+}
+
+// uncounted writes the body as it was, but for memory.grow where the host is to be asked.
+func (w *writer) uncounted(a *asm, body span) {
+	pos := body.start
+	for _, e := range w.scr.edits {
+		if e.kind != editGrow {
+			continue
+		}
+		a.op(w.m.b[pos:e.from]...)
+		w.edit(a, e)
+		pos = e.to
+	}
+	w.body = a.op(w.m.b[pos:body.end]...).b
 }
 
 // edit writes what one edit inserts or puts in the place of an instruction.

@@ -12,7 +12,6 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,15 +27,24 @@ type Measurement struct {
 	Version  string `json:"version"`
 	Function string `json:"function"`
 
-	Compile  float64 `json:"compile_ms"`  // of a module that is not in the cache on disk
-	Checked  float64 `json:"checked_us"`  // loading one that is, and the first call, where its files are still to be checked
-	Cold     float64 `json:"cold_us"`     // the same where they were since the machine was started
-	Load     float64 `json:"load_ms"`     // of that, loading
-	First    float64 `json:"first_us"`    // and the call
-	Isolated float64 `json:"isolated_us"` // a call whose instance is set back after it
-	Reused   float64 `json:"reused_us"`   // a call in an instance that is not
-	Fresh    float64 `json:"fresh_us"`    // a call in an instance made for it
-	Bare     float64 `json:"bare_us"`     // the engine's own call of the export in a live instance
+	Compile    float64 `json:"compile_ms"`       // of a module that is not in the cache on disk
+	Checked    float64 `json:"checked_us"`       // loading one that is, and the first call, where its files are still to be checked
+	Cold       float64 `json:"cold_us"`          // the same where they were since the machine was started
+	Load       float64 `json:"load_ms"`          // of that, loading
+	First      float64 `json:"first_us"`         // and the call
+	Isolated   float64 `json:"isolated_us"`      // a call whose instance is set back after it
+	Reused     float64 `json:"reused_us"`        // a call in an instance that is not
+	Fresh      float64 `json:"fresh_us"`         // a call in an instance made for it
+	Bare       float64 `json:"bare_us"`          // the engine's own call of the export in a live instance
+	VersusBare float64 `json:"isolated_by_bare"` // Isolated by Bare: the median of many rounds, each of which measures both
+
+	BareCold float64 `json:"bare_cold_us"` // the engine alone: load the module as it was written, make an instance, call
+
+	// What counting costs, with -counting: the engine's own call in a live instance of the module as admission has rewritten it,
+	// and as it was written.
+	Metered       float64 `json:"metered_us,omitempty"`
+	Written       float64 `json:"written_us,omitempty"`
+	VersusWritten float64 `json:"metered_by_written,omitempty"` // as above
 
 	Deployment int64  `json:"deployment_bytes"` // memory of the process for the module, loaded, called once and idle
 	Running    int64  `json:"running_bytes"`    // for one more instance in the middle of a call
@@ -50,10 +58,13 @@ const MeasureCommand = "measure-module"
 
 // MeasureModule is the main function of an engine plugin that was started with MeasureCommand and the arguments that follow
 // it. It writes a Measurement as JSON to standard output, and returns the process's exit code.
-func MeasureModule(args []string, newEngine func(Settings, engine.Border) (engine.Engine, error), compiler []string) int {
+func MeasureModule(args []string, newEngine func(Settings, engine.Border) (engine.Engine, error),
+	newCompiler func(dir string) (Backend, error), compiler []string,
+) int {
 	f := flag.NewFlagSet(MeasureCommand, flag.ContinueOnError)
 	long := f.Duration("for", 200*time.Millisecond, "how long each kind of call is measured")
 	warmUp := f.String("warm-up", "", "export to call before the snapshot is taken")
+	counting := f.Bool("counting", false, "measure what counting costs as well")
 	f.Usage = func() {
 		fmt.Fprintf(f.Output(), "usage: %s %s [flags] FILE.wasm FUNCTION [ARGUMENTS-IN-HEX]\n", os.Args[0], MeasureCommand)
 		f.PrintDefaults()
@@ -65,7 +76,7 @@ func MeasureModule(args []string, newEngine func(Settings, engine.Border) (engin
 		f.Usage()
 		return 2
 	}
-	m := &measuring{newEngine: newEngine, compiler: compiler, long: *long}
+	m := &measuring{newEngine: newEngine, newCompiler: newCompiler, compiler: compiler, long: *long, counting: *counting}
 	m.call = engine.Call{Function: f.Arg(1), WarmUp: *warmUp}
 	out, err := m.run(f.Arg(0), f.Arg(2))
 	if err == nil {
@@ -79,9 +90,11 @@ func MeasureModule(args []string, newEngine func(Settings, engine.Border) (engin
 }
 
 type measuring struct {
-	newEngine func(Settings, engine.Border) (engine.Engine, error)
-	compiler  []string
-	long      time.Duration
+	newEngine   func(Settings, engine.Border) (engine.Engine, error)
+	newCompiler func(dir string) (Backend, error)
+	compiler    []string
+	long        time.Duration
+	counting    bool
 
 	dir    string
 	wasm   []byte
@@ -110,7 +123,11 @@ func (m *measuring) run(file, args string) (_ *Measurement, err error) {
 	for range coldStarts {
 		parts = append(parts, m.cold)
 	}
-	for _, part := range append(parts, m.loaded) {
+	parts = append(parts, m.bareCold, m.loaded)
+	if m.counting {
+		parts = append(parts, m.counted)
+	}
+	for _, part := range parts {
 		if err := m.with(part); err != nil {
 			return nil, err
 		}
@@ -122,8 +139,12 @@ func (m *measuring) run(file, args string) (_ *Measurement, err error) {
 const coldStarts = 9
 
 // with runs a part in an engine that begins with what the one before left on disk.
-func (m *measuring) with(part func(*Runtime) error) (err error) {
-	e, err := m.newEngine(Settings{CacheDir: m.dir, Compiler: m.compiler}, nowhere{})
+func (m *measuring) with(part func(*Runtime) error) error {
+	return m.withEngine(Settings{CacheDir: m.dir, Compiler: m.compiler}, part)
+}
+
+func (m *measuring) withEngine(s Settings, part func(*Runtime) error) (err error) {
+	e, err := m.newEngine(s, nowhere{})
 	if err != nil {
 		return err
 	}
@@ -201,75 +222,34 @@ func (m *measuring) loaded(rt *Runtime) error {
 	return m.calls(rt)
 }
 
-func micros(d time.Duration) float64 { return d.Seconds() * 1e6 }
-
-// median returns the median in microseconds, and leaves the times sorted.
-func median(took []time.Duration) float64 {
-	slices.Sort(took)
-	return micros(took[len(took)/2])
-}
-
-// The kinds of calls are measured in turns, for a machine's speed changes within seconds and what counts is how they compare.
-const (
-	turns     = 20
-	mostTimes = 200_000 // of one kind
-)
-
-// kind is a kind of call that is measured.
-type kind struct {
-	to   *float64
-	once func() (time.Duration, error)
-	per  int // calls in one
-	took []time.Duration
-}
-
 // calls measures calls of every kind.
 func (m *measuring) calls(rt *Runtime) error {
 	live, err := m.guest(rt)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		live.leaveInstance(true)
-		live.release()
-	}()
-	invoke := func(how engine.Isolation) func() (time.Duration, error) {
-		return func() (time.Duration, error) { return m.invoke(rt, how) }
-	}
-	const batch = 16 // a clock costs as much as some calls
-	kinds := []*kind{
-		{to: &m.out.Isolated, once: invoke(engine.Restored), per: 1},
-		{to: &m.out.Bare, once: func() (time.Duration, error) { return live.enterMany(batch) }, per: batch},
-		{to: &m.out.Reused, once: invoke(engine.Reused), per: 1},
-	}
-	for range turns {
-		for _, k := range kinds {
-			if err := k.measure(m.long / turns); err != nil {
-				return err
-			}
-		}
-	}
-	// Alone, for the garbage of a fresh instance would be collected in the next one's turn.
-	fresh := &kind{to: &m.out.Fresh, once: invoke(engine.Fresh), per: 1}
-	if err := fresh.measure(m.long); err != nil {
+	defer live.leave()
+	var reused engine.Call
+	isolated := &kind{to: &m.out.Isolated, once: m.invoker(rt, engine.Restored, &engine.Call{}), per: 1}
+	bare := &kind{to: &m.out.Bare, once: live.enterBatch, per: batch}
+	kinds := []*kind{isolated, bare, {to: &m.out.Reused, once: m.invoker(rt, engine.Reused, &reused), per: 1}}
+	if err := inTurns(m.long, kinds); err != nil {
 		return err
 	}
-	for _, k := range append(kinds, fresh) {
-		*k.to = median(k.took) / float64(k.per)
-	}
-	return nil
+	m.out.VersusBare = isolated.by(bare)
+	// Alone, for the garbage of a fresh instance would be collected in the next one's turn.
+	return inTurns(m.long, []*kind{{to: &m.out.Fresh, once: m.invoker(rt, engine.Fresh, &engine.Call{}), per: 1}})
 }
 
-// measure repeats what is measured for a while.
-func (k *kind) measure(long time.Duration) error {
-	for end, n := time.Now().Add(long), 0; n == 0 || len(k.took) < mostTimes && time.Now().Before(end); n++ {
-		d, err := k.once()
-		if err != nil {
-			return err
-		}
-		k.took = append(k.took, d)
+// invoker returns what makes a call of a kind, which is c: making one anew would cost as much as some of them take.
+func (m *measuring) invoker(rt *Runtime, how engine.Isolation, c *engine.Call) func() (time.Duration, error) {
+	*c = m.call
+	c.Isolation = how
+	return func() (time.Duration, error) {
+		begun := time.Now()
+		_, err := rt.Invoke(context.Background(), c)
+		return time.Since(begun), err
 	}
-	return nil
 }
 
 // guest makes an invocation that has an instance and has not been entered.
@@ -298,12 +278,21 @@ func (m *measuring) guest(rt *Runtime) (*Guest, error) {
 	return g, err
 }
 
+// leave ends an invocation of guest's.
+func (g *Guest) leave() {
+	g.leaveInstance(true)
+	g.release()
+}
+
 func (g *Guest) enterLast() error { return g.enter(g.mod.last(g.call)) }
 
-// enterMany is the engine alone: the export of a live instance, with nothing before or after it.
-func (g *Guest) enterMany(n int) (time.Duration, error) {
+// batch is how many calls are measured together: a clock costs as much as some of them.
+const batch = 16
+
+// enterBatch is the engine alone: the export of a live instance, with nothing before or after it.
+func (g *Guest) enterBatch() (time.Duration, error) {
 	begun := time.Now()
-	for range n {
+	for range batch {
 		if err := g.enterLast(); err != nil {
 			return 0, err
 		}
@@ -335,8 +324,7 @@ func (m *measuring) instances(rt *Runtime) error {
 	}
 	m.out.Running = (residentBytes() - awake) / n
 	for _, g := range all {
-		g.leaveInstance(true)
-		g.release()
+		g.leave()
 	}
 	m.out.Waiting = (residentBytes() - awake) / n
 	rt.idle.rest(0)
@@ -349,6 +337,7 @@ func (m *measuring) instances(rt *Runtime) error {
 // residentBytes is the process's share of the memory it has in use, without what Go keeps for later.
 func residentBytes() int64 {
 	debug.FreeOSMemory()
+	debug.FreeOSMemory() // what the first one has found to be closed
 	b, err := os.ReadFile("/proc/self/smaps_rollup")
 	if err != nil {
 		return 0
