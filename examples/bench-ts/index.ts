@@ -44,6 +44,25 @@ import { LWW, Result, Timestamp, Unit, addToSet, err, getEncoded, now, ok, put, 
   return a.isErr ? a : b;
 }
 
+// tally has something to do: it writes n numbers as text, reads them back, sorts them, and returns an FNV-1a hash of the text
+// and the sum of the sorted numbers, each times its place.
+@essa function tally(n: u64): u64 {
+  const words = new Array<string>(<i32>n);
+  let next: u32 = 1;
+  for (let i = 0; i < words.length; i++) {
+    next = next * 1664525 + 1013904223;
+    words[i] = next.toString();
+  }
+  const text = words.join(" ") + " ";
+  let hash: u32 = 2166136261;
+  for (let i = 0; i < text.length; i++) hash = (hash ^ text.charCodeAt(i)) * 16777619;
+  const list = text.trimEnd().split(" ").map<u32>((word) => <u32>U32.parseInt(word));
+  list.sort((a, b) => a < b ? -1 : i32(a > b));
+  let sum: u64 = 0;
+  for (let i = 0; i < list.length; i++) sum += u64(list[i]) * i;
+  return sum ^ hash;
+}
+
 // readCached reads key n times and returns the bytes it read, as stored.
 @essa function readCached(key: string, n: u64): u64 {
   let sum: u64 = 0;

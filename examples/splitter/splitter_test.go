@@ -94,6 +94,7 @@ func behaves(t *testing.T, wasm []byte) {
 	t.Run("bad arguments trap", func(t *testing.T) {
 		for function, args := range map[string][]byte{
 			"split": {1}, "echo": bincode.AppendUint64(nil, 1), "read_cached": bincode.AppendUint64(nil, 1<<63),
+			"tally":     bincode.AppendUint64(nil, 1025),
 			"write_lww": bincode.AppendUint64(bincode.AppendUint64(bincode.AppendString(nil, "k"), 1<<40), 1),
 		} {
 			if out, err := h.Call(ctx, "__essa_wrapper__"+function, args); err == nil {
@@ -121,6 +122,11 @@ func calls(t *testing.T, h *fakehost.Host, call caller) {
 	}
 	if out := call("nested_many", bincode.AppendUint64(nil, 20)); binary.LittleEndian.Uint64(out) != 20 || h.Calls()-before != 23 {
 		t.Errorf("nested_many returned %x after %d invocations", out, h.Calls()-before)
+	}
+	for n, want := range map[uint64]uint64{0: 2166136261, 3: 7384958528, 300: 128696744052627} {
+		if out := call("tally", bincode.AppendUint64(nil, n)); binary.LittleEndian.Uint64(out) != want {
+			t.Errorf("tally of %d returned %x, want %x", n, out, want)
+		}
 	}
 }
 

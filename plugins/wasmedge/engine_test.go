@@ -15,7 +15,7 @@ func TestMain(m *testing.M) { plugintest.Main(m, wasmedgeEngine) }
 
 // tested is what the tests of all engines have to know of this one.
 var tested = &runtimetest.Engine{
-	New: wasmedgeEngine.New, Compiler: engineplugin.Compiler(),
+	New: wasmedgeEngine.New, Backend: wasmedgeEngine.Compiler, Compiler: engineplugin.Compiler(),
 	Native: []string{wasmSuffix}, Trap: "trap: unreachable",
 }
 

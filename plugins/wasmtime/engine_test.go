@@ -15,7 +15,7 @@ func TestMain(m *testing.M) { plugintest.Main(m, wasmtimeEngine) }
 
 // tested is what the tests of all engines have to know of this one.
 var tested = &runtimetest.Engine{
-	New: wasmtimeEngine.New, Compiler: engineplugin.Compiler(), Native: []string{codeSuffix, typesSuffix},
+	New: wasmtimeEngine.New, Backend: wasmtimeEngine.Compiler, Compiler: engineplugin.Compiler(), Native: []string{codeSuffix, typesSuffix},
 	Trap: "trap: unreachable\nstack:\n\ttrap(i32)",
 }
 

@@ -15,7 +15,7 @@ func TestMain(m *testing.M) { plugintest.Main(m, wazeroEngine) }
 
 // tested is what the tests of all engines have to know of this one.
 var tested = &runtimetest.Engine{
-	New: wazeroEngine.New, Compiler: engineplugin.Compiler(), Native: []string{""},
+	New: wazeroEngine.New, Backend: wazeroEngine.Compiler, Compiler: engineplugin.Compiler(), Native: []string{""},
 	Trap: "trap: unreachable\nstack:\n\ttrap(i32)",
 }
 

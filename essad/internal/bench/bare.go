@@ -24,8 +24,6 @@ type bareEngine struct {
 	conf wazero.ModuleConfig
 	init bool
 
-	ready func(api.Module) // is called with an instance that is to be initialised, where it is set
-
 	mu     sync.Mutex
 	parked []*bareInstance
 }
@@ -77,12 +75,7 @@ func newBareEngine(path string) (*bareEngine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newBareEngineOf(wasm)
-}
-
-func newBareEngineOf(wasm []byte) (*bareEngine, error) {
 	ctx := context.Background()
-	var err error
 	e := &bareEngine{rt: wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler())}
 	if e.mod, err = e.rt.CompileModule(ctx, wasm); err != nil {
 		return nil, err
@@ -150,9 +143,6 @@ func (e *bareEngine) instance() (*bareInstance, error) {
 	var err error
 	if i.mod, err = e.rt.InstantiateModule(experimental.WithMemoryAllocator(i.ctx, &i.memory), e.mod, e.conf); err != nil {
 		return nil, err
-	}
-	if e.ready != nil {
-		e.ready(i.mod)
 	}
 	if e.init {
 		if _, err := i.mod.ExportedFunction("_initialize").Call(i.ctx); err != nil {

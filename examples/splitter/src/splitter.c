@@ -6,6 +6,7 @@
  * echo(data: Vec<u8>) -> Vec<u8>                        its argument
  * nested()                                              one nested call of noop
  * nested_many(n: u64) -> u64                            n of them, one after the other
+ * tally(n: u64) -> u64                                 writes n numbers as text, reads them, sorts them; a checksum
  * read_cached(key: String, n: u64) -> u64               reads key n times (length, then data); the bytes read
  * write_lww(key: String, size: u64, n: u64) -> u64      n acknowledged puts of size bytes into key; n
  */
@@ -146,6 +147,63 @@ ESSA_FUNCTION(nested_many) {
     uint64_t n = essa_read_u64(&in);
     for (uint64_t i = 0; i < n; i++) call_noop();
     return_u64(n);
+}
+
+static void sift(uint32_t *heap, uint32_t root, uint32_t size) {
+    for (uint32_t child; (child = 2 * root + 1) < size; root = child) {
+        if (child + 1 < size && heap[child] < heap[child + 1]) child++;
+        if (heap[root] >= heap[child]) return;
+        uint32_t larger = heap[child];
+        heap[child] = heap[root];
+        heap[root] = larger;
+    }
+}
+
+static void sort(uint32_t *list, uint32_t size) {
+    for (uint32_t i = size / 2; i-- > 0;) sift(list, i, size);
+    for (uint32_t end = size; end-- > 1;) {
+        uint32_t largest = list[0];
+        list[0] = list[end];
+        list[end] = largest;
+        sift(list, 0, end);
+    }
+}
+
+/* A function that has something to do: writes n numbers as text, reads them back, sorts them, and returns an FNV-1a hash of
+ * the text and the sum of the sorted numbers, each times its place. What it works on is static: essa_alloc never frees, and
+ * benches call it in one instance again and again. */
+#define TALLY_MOST 1024
+static char tally_text[TALLY_MOST * 11];
+static uint32_t tally_list[TALLY_MOST];
+
+ESSA_FUNCTION(tally) {
+    essa_reader in = essa_args(args_len);
+    uint64_t n = essa_read_u64(&in), sum = 0;
+    if (n > TALLY_MOST) __builtin_trap();
+    char *text = tally_text, *end = text;
+    uint32_t *list = tally_list, size = 0, next = 1, hash = 2166136261u;
+    for (uint64_t i = 0; i < n; i++) {
+        next = next * 1664525 + 1013904223;
+        char digits[10], *d = digits + 10;
+        uint32_t left = next;
+        do *--d = '0' + left % 10;
+        while (left /= 10);
+        while (d < digits + 10) *end++ = *d++;
+        *end++ = ' ';
+    }
+    uint32_t number = 0;
+    for (const char *at = text; at < end; at++) {
+        hash = (hash ^ (uint8_t)*at) * 16777619u;
+        if (*at != ' ') {
+            number = number * 10 + (uint32_t)(*at - '0');
+            continue;
+        }
+        list[size++] = number;
+        number = 0;
+    }
+    sort(list, size);
+    for (uint32_t i = 0; i < size; i++) sum += (uint64_t)list[i] * i;
+    return_u64(sum ^ hash);
 }
 
 ESSA_FUNCTION(read_cached) {

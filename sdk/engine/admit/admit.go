@@ -111,10 +111,6 @@ type Options struct {
 
 	ExportGlobals bool // export every mutable global as well, for snapshots: Admitted.MutableGlobals
 	RouteGrow     bool // memory.grow goes by TableGrow, for engines that do not ask the host before a memory grows
-
-	// Uncounted leaves the code as it was written, so nothing stops it, bounds its stack or counts what it does. It is there
-	// to measure what that costs, with modules that one trusts.
-	Uncounted bool
 }
 
 // The defaults.
@@ -185,7 +181,14 @@ type Admitted struct {
 
 // Module checks a module and rewrites it. Its errors are status.Invalid (the bytes are not a module this platform runs;
 // the text says where and what to do) or status.Limit (the detail names the limit). wasm is not changed and not kept.
-func Module(wasm []byte, opts Options) (*Admitted, error) {
+func Module(wasm []byte, opts Options) (*Admitted, error) { return pass(wasm, opts, true) }
+
+// Uncounted is Module, but it leaves the code as it was written: nothing ends a guest of it, bounds its stack or counts what
+// it does. It is there to measure what all that costs, with modules that one trusts. It is a function and not one of the
+// Options, for those come from an engine's settings and reach the process that compiles.
+func Uncounted(wasm []byte, opts Options) (*Admitted, error) { return pass(wasm, opts, false) }
+
+func pass(wasm []byte, opts Options, counted bool) (*Admitted, error) {
 	o := opts.withDefaults()
 	if len(wasm) > o.MaxModuleBytes {
 		return nil, limitError("module_bytes", "the module has %d bytes, and the limit is %d", len(wasm), o.MaxModuleBytes)
@@ -197,7 +200,7 @@ func Module(wasm []byte, opts Options) (*Admitted, error) {
 	if err != nil {
 		return nil, classify(err)
 	}
-	out, err := rewrite(m, &o)
+	out, err := rewrite(m, &o, counted)
 	if err != nil {
 		return nil, classify(err)
 	}

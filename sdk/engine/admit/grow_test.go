@@ -1,9 +1,11 @@
 package admit_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
 
 	"github.com/essa-project/essad/sdk/engine/admit"
 )
@@ -70,4 +72,44 @@ func TestRouteGrow(t *testing.T) {
 	// A module without a table gets one.
 	a = mustAdmit(t, one(fn{name: "grow", params: i32t, results: i32t, code: cat(0x20, 0, 0x40, 0)}), admit.Options{RouteGrow: true})
 	instantiate(t, rt, a.Wasm)
+}
+
+// TestUncounted: code that is left as it was written gives what the counted code gives, counts nothing, is not stopped, and
+// still has memory.grow go by the host where that is asked for.
+func TestUncounted(t *testing.T) {
+	o := admit.Options{RouteGrow: true}
+	loop := &builder{memory: cat(0, 1), funcs: []fn{
+		{name: "sum", params: i32t, results: i32t, locals: i32t, code: cat(
+			0x03, 0x40, 0x20, 0, 0x20, 1, 0x6a, 0x21, 1, // loop: sum += n
+			0x20, 0, i32c(1), 0x6b, 0x22, 0, 0x0d, 0, 0x0b, 0x20, 1)}, // while --n
+		{name: "grow", params: i32t, results: i32t, code: cat(0x20, 0, 0x40, 0, i32c(1), 0x6a)},
+	}}
+	wasm := loop.bytes()
+	a, err := admit.Uncounted(wasm, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rt := newRuntime(t)
+	plain, counted := instantiate(t, rt, a.Wasm), instantiate(t, rt, mustAdmit(t, wasm, o).Wasm)
+	for _, m := range []api.Module{plain, counted} {
+		setFuel(t, m, 0, 0)
+		if out := outcome(m, "sum", 1000); out != outcome(counted, "sum", 1000) {
+			t.Errorf("the sum is %s", out)
+		}
+	}
+	if n := fuelUsed(plain); n != 0 {
+		t.Errorf("%d units were counted", n)
+	}
+	if n := fuelUsed(counted); n == 0 {
+		t.Error("nothing was counted where it should be")
+	}
+	setGlobal(t, plain, admit.GlobalStop, 1)
+	setFuel(t, plain, 1, 0)
+	if out := outcome(plain, "sum", 10_000_000); out != outcome(instantiate(t, rt, wasm), "sum", 10_000_000) {
+		t.Errorf("stopped: %s", out)
+	}
+	// Nobody has put a function into the table.
+	if out := outcome(plain, "grow", 1); out != outcome(counted, "grow", 1) || !strings.Contains(out, "table") {
+		t.Errorf("memory.grow: %s", out)
+	}
 }

@@ -32,7 +32,7 @@ const blockVoid = 0x40
 func (w *writer) function(body span) {
 	s := &w.scr
 	a := &asm{w.body[:0]}
-	if w.o.Uncounted {
+	if !w.counted {
 		w.uncounted(a, body)
 		return
 	}

@@ -10,6 +10,9 @@ type writer struct {
 	m   *module
 	o   *Options
 	out []byte
+
+	counted bool // bodies are rewritten, and not only copied
+
 	scr scanner
 
 	// Indices of what is injected. They follow the module's own.
@@ -27,8 +30,8 @@ type writer struct {
 
 // rewrite writes the whole module anew. Code comes late in a module, but what it needs (types, helper functions) stands
 // before it; so the code section is written first, into its own buffer.
-func rewrite(m *module, o *Options) ([]byte, error) {
-	w := &writer{m: m, o: o, helperIndex: map[helper]uint32{}}
+func rewrite(m *module, o *Options, counted bool) ([]byte, error) {
+	w := &writer{m: m, o: o, counted: counted, helperIndex: map[helper]uint32{}}
 	w.scr = scanner{m: m, o: o}
 	g := uint32(len(m.globals))
 	w.globalStop, w.globalReason, w.globalStack, w.globalSlice, w.globalFuel = g, g+1, g+2, g+3, g+4

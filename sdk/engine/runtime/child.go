@@ -64,7 +64,7 @@ func compileModule(in io.Reader, make func(string) (Backend, error)) error {
 		return fmt.Errorf("read the module: %w", err)
 	}
 	wasm = wasm[1:] // the line break after the order
-	a, err := admitModule(wasm, o.Admit)
+	a, err := admitModule(wasm, o.Admit, false)
 	if err != nil {
 		return err
 	}

@@ -11,9 +11,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/essa-project/essad/sdk/engine"
@@ -46,10 +43,11 @@ type Measurement struct {
 	Written       float64 `json:"written_us,omitempty"`
 	VersusWritten float64 `json:"metered_by_written,omitempty"` // as above
 
-	Deployment int64  `json:"deployment_bytes"` // memory of the process for the module, loaded, called once and idle
-	Running    int64  `json:"running_bytes"`    // for one more instance in the middle of a call
-	Waiting    int64  `json:"waiting_bytes"`    // for one more instance that waits for a call
-	Parked     int64  `json:"parked_bytes"`     // and once it has waited for Settings.ParkedTime: then heavy ones are gone
+	// Memory of the process, with -memory: for one more module like this one, loaded, called once and idle.
+	Deployment int64  `json:"deployment_bytes"`
+	Running    int64  `json:"running_bytes"` // for one more instance in the middle of a call
+	Waiting    int64  `json:"waiting_bytes"` // for one more instance that waits for a call
+	Parked     int64  `json:"parked_bytes"`  // and once it has waited for Settings.ParkedTime: then heavy ones are gone
 	WhyFresh   string `json:"why_fresh,omitempty"`
 }
 
@@ -57,14 +55,15 @@ type Measurement struct {
 const MeasureCommand = "measure-module"
 
 // MeasureModule is the main function of an engine plugin that was started with MeasureCommand and the arguments that follow
-// it. It writes a Measurement as JSON to standard output, and returns the process's exit code.
-func MeasureModule(args []string, newEngine func(Settings, engine.Border) (engine.Engine, error),
+// it. It writes a Measurement as JSON, and returns the process's exit code.
+func MeasureModule(args []string, to io.Writer, newEngine func(Settings, engine.Border) (engine.Engine, error),
 	newCompiler func(dir string) (Backend, error), compiler []string,
 ) int {
 	f := flag.NewFlagSet(MeasureCommand, flag.ContinueOnError)
 	long := f.Duration("for", 200*time.Millisecond, "how long each kind of call is measured")
 	warmUp := f.String("warm-up", "", "export to call before the snapshot is taken")
 	counting := f.Bool("counting", false, "measure what counting costs as well")
+	memory := f.Bool("memory", false, "measure what deployments and instances take as well")
 	f.Usage = func() {
 		fmt.Fprintf(f.Output(), "usage: %s %s [flags] FILE.wasm FUNCTION [ARGUMENTS-IN-HEX]\n", os.Args[0], MeasureCommand)
 		f.PrintDefaults()
@@ -76,11 +75,11 @@ func MeasureModule(args []string, newEngine func(Settings, engine.Border) (engin
 		f.Usage()
 		return 2
 	}
-	m := &measuring{newEngine: newEngine, newCompiler: newCompiler, compiler: compiler, long: *long, counting: *counting}
+	m := &measuring{newEngine: newEngine, newCompiler: newCompiler, compiler: compiler, long: *long, counting: *counting, memory: *memory}
 	m.call = engine.Call{Function: f.Arg(1), WarmUp: *warmUp}
 	out, err := m.run(f.Arg(0), f.Arg(2))
 	if err == nil {
-		err = json.NewEncoder(os.Stdout).Encode(out)
+		err = json.NewEncoder(to).Encode(out)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, MeasureCommand+":", err)
@@ -95,12 +94,15 @@ type measuring struct {
 	compiler    []string
 	long        time.Duration
 	counting    bool
+	memory      bool
 
 	dir    string
 	wasm   []byte
 	module engine.Module
 	call   engine.Call
 	out    Measurement
+
+	others []*measuring // with -memory: what differs is the module
 
 	loads, firsts, colds []time.Duration
 }
@@ -112,9 +114,7 @@ func (m *measuring) run(file, args string) (_ *Measurement, err error) {
 	if m.call.Args, err = hex.DecodeString(args); err != nil {
 		return nil, fmt.Errorf("arguments: %w", err)
 	}
-	sum := sha256.Sum256(m.wasm)
-	m.module = engine.Module{SHA256: hex.EncodeToString(sum[:]), Size: int64(len(m.wasm))}
-	m.call.Module = m.module.SHA256
+	m.name()
 	if m.dir, err = os.MkdirTemp("", "essad-measure-"); err != nil {
 		return nil, err
 	}
@@ -123,7 +123,11 @@ func (m *measuring) run(file, args string) (_ *Measurement, err error) {
 	for range coldStarts {
 		parts = append(parts, m.cold)
 	}
-	parts = append(parts, m.bareCold, m.loaded)
+	parts = append(parts, m.bareCold)
+	if m.memory {
+		parts = append(parts, m.compileOthers, m.resident)
+	}
+	parts = append(parts, m.calls)
 	if m.counting {
 		parts = append(parts, m.counted)
 	}
@@ -156,6 +160,13 @@ func (m *measuring) withEngine(s Settings, part func(*Runtime) error) (err error
 	return part(rt)
 }
 
+// name names the module whose bytes are there.
+func (m *measuring) name() {
+	sum := sha256.Sum256(m.wasm)
+	m.module = engine.Module{SHA256: hex.EncodeToString(sum[:]), Size: int64(len(m.wasm))}
+	m.call.Module = m.module.SHA256
+}
+
 func (m *measuring) prepare(rt *Runtime) (time.Duration, error) {
 	begun := time.Now()
 	info, err := rt.Prepare(context.Background(), m.module, func() (io.ReadCloser, error) {
@@ -173,14 +184,23 @@ func (m *measuring) invoke(rt *Runtime, how engine.Isolation) (time.Duration, er
 	return time.Since(begun), err
 }
 
+// callOnce loads the module and calls the function.
+func (m *measuring) callOnce(rt *Runtime) error {
+	if _, err := m.prepare(rt); err != nil {
+		return err
+	}
+	_, err := m.invoke(rt, engine.Restored)
+	return err
+}
+
 func (m *measuring) compiled(rt *Runtime) error {
 	took, err := m.prepare(rt)
 	if err != nil {
 		return err
 	}
+	_, err = m.invoke(rt, engine.Restored) // leaves the snapshot on disk
 	m.out.Engine, m.out.Version, m.out.Function = rt.info.Name, rt.info.Version, m.call.Function
 	m.out.Compile = took.Seconds() * 1e3
-	_, err = m.invoke(rt, engine.Restored) // leaves the snapshot on disk
 	return err
 }
 
@@ -206,24 +226,11 @@ func (m *measuring) cold(rt *Runtime) error {
 	return nil
 }
 
-func (m *measuring) loaded(rt *Runtime) error {
-	before := residentBytes()
-	if _, err := m.prepare(rt); err != nil {
-		return err
-	}
-	if _, err := m.invoke(rt, engine.Restored); err != nil {
-		return err
-	}
-	rt.idle.rest(0)
-	m.out.Deployment = residentBytes() - before
-	if err := m.instances(rt); err != nil {
-		return err
-	}
-	return m.calls(rt)
-}
-
 // calls measures calls of every kind.
 func (m *measuring) calls(rt *Runtime) error {
+	if err := m.callOnce(rt); err != nil {
+		return err
+	}
 	live, err := m.guest(rt)
 	if err != nil {
 		return err
@@ -298,57 +305,6 @@ func (g *Guest) enterBatch() (time.Duration, error) {
 		}
 	}
 	return time.Since(begun), nil
-}
-
-// instances looks at what the process takes for instances that have been entered, and for the same ones when they are parked.
-// The first is not looked at: with it comes what all of them share.
-func (m *measuring) instances(rt *Runtime) error {
-	const most = 48
-	idle, awake := residentBytes(), int64(0)
-	n := int64(most)
-	var all []*Guest
-	for int64(len(all)) <= n {
-		g, err := m.guest(rt)
-		if err != nil {
-			return err
-		}
-		all = append(all, g)
-		// No more than are kept when they are parked.
-		n = min(n, max(rt.set.ParkedBytes/(2*g.need), 2))
-		if err := g.enterLast(); err != nil {
-			return err
-		}
-		if len(all) == 1 {
-			awake = residentBytes()
-		}
-	}
-	m.out.Running = (residentBytes() - awake) / n
-	for _, g := range all {
-		g.leave()
-	}
-	m.out.Waiting = (residentBytes() - awake) / n
-	rt.idle.rest(0)
-	if m.out.Parked = m.out.Waiting; all[0].mod.heavy() {
-		m.out.Parked = max(residentBytes()-idle, 0) / (n + 1)
-	}
-	return nil
-}
-
-// residentBytes is the process's share of the memory it has in use, without what Go keeps for later.
-func residentBytes() int64 {
-	debug.FreeOSMemory()
-	debug.FreeOSMemory() // what the first one has found to be closed
-	b, err := os.ReadFile("/proc/self/smaps_rollup")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(b)) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == "Pss:" {
-			kib, _ := strconv.ParseInt(f[1], 10, 64)
-			return kib << 10
-		}
-	}
-	return 0
 }
 
 // nowhere is a border with nothing behind it.

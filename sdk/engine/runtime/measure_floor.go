@@ -21,9 +21,7 @@ func (m *measuring) bareCold(rt *Runtime) error {
 	if _, err := m.prepare(rt); err != nil { // for what the imports need
 		return err
 	}
-	o := rt.set.Admit
-	o.Uncounted = true
-	a, err := admit.Module(m.wasm, o)
+	a, err := admit.Uncounted(m.wasm, rt.set.Admit)
 	if err != nil {
 		return err
 	}
@@ -102,9 +100,7 @@ func loadOrCompile(b Backend, dir string, a *admit.Admitted) (Code, error) {
 // counted measures what counting costs: calls of the function in a live instance of the module as admission rewrites it, and
 // of one whose code is as it was written, in turns.
 func (m *measuring) counted(rt *Runtime) error {
-	var s Settings
-	s.Admit.Uncounted = true
-	return m.withEngine(s, func(plain *Runtime) error {
+	return m.withEngine(Settings{uncounted: true}, func(plain *Runtime) error {
 		metered, written := &kind{to: &m.out.Metered, per: batch}, &kind{to: &m.out.Written, per: batch}
 		for _, side := range []struct {
 			rt *Runtime

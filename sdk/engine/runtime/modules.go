@@ -266,7 +266,7 @@ func newModules(rt *Runtime) (*modules, error) {
 		rt: rt, slots: make(chan struct{}, rt.set.Compiling), byID: map[string]*module{}, order: list.New(),
 		flights: map[string]*compilation{},
 	}
-	if rt.set.CacheDir != "" && len(rt.set.Compiler) > 0 {
+	if rt.set.CacheDir != "" && len(rt.set.Compiler) > 0 && !rt.set.uncounted {
 		var err error
 		if ms.disk, err = openDisk(rt.set.CacheDir, rt.set.DiskBytes, rt.info, rt.set.Admit, rt.log); err != nil {
 			return nil, err
@@ -491,7 +491,7 @@ func (ms *modules) admitted(ctx context.Context, m engine.Module, open func() (i
 		return nil, false, err
 	}
 	if ms.disk == nil {
-		a, err = admitModule(wasm, ms.rt.set.Admit)
+		a, err = admitModule(wasm, ms.rt.set.Admit, ms.rt.set.uncounted)
 		return a, false, err
 	}
 	if err := ms.compileOutside(ctx, m.SHA256, wasm); err != nil {
@@ -504,8 +504,12 @@ func (ms *modules) admitted(ctx context.Context, m engine.Module, open func() (i
 }
 
 // admitModule admits a module, checks its imports and takes its data out.
-func admitModule(wasm []byte, o admit.Options) (*artefact, error) {
-	m, err := admit.Module(wasm, o)
+func admitModule(wasm []byte, o admit.Options, uncounted bool) (*artefact, error) {
+	pass := admit.Module
+	if uncounted {
+		pass = admit.Uncounted
+	}
+	m, err := pass(wasm, o)
 	if err != nil {
 		return nil, fmt.Errorf("admit module: %w", err)
 	}

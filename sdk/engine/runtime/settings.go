@@ -48,6 +48,10 @@ type Settings struct {
 
 	Admit admit.Options
 
+	// Modules are admitted by admit.Uncounted, in this process, and nothing of them is kept on disk. Only this package's
+	// measurements can have that: no setting and no caller can.
+	uncounted bool
+
 	// Log is told what people should know: a message and pairs of key and value. Default: nobody.
 	Log func(msg string, pairs ...any)
 	// Clock and Random are the world's; tests and replays have others.

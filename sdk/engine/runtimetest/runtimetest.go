@@ -26,9 +26,10 @@ import (
 // Engine is what the tests have to know of an engine.
 type Engine struct {
 	New      func(runtime.Settings, engine.Border) (engine.Engine, error)
-	Compiler []string // the program that compiles a module, with its arguments
-	Native   []string // how the names of the files of native code end that it keeps on disk
-	Trap     string   // what the trap "unreachable" in a function trap(i32) says
+	Backend  func(dir string) (runtime.Backend, error) // of a process that compiles
+	Compiler []string                                  // the program that compiles a module, with its arguments
+	Native   []string                                  // how the names of the files of native code end that it keeps on disk
+	Trap     string                                    // what the trap "unreachable" in a function trap(i32) says
 }
 
 // Run runs all tests.
@@ -40,6 +41,7 @@ func Run(t *testing.T, e *Engine) {
 	t.Run("DiskBound", e.testDiskBound)
 	t.Run("CompilerRefuses", e.testCompilerRefuses)
 	t.Run("CompileBomb", e.testCompileBomb)
+	t.Run("Measurement", e.testMeasurement)
 	t.Run("Go", e.testGo)
 }
 

@@ -52,7 +52,7 @@ func (e *Engine) Command(args []string) (code int, ok bool) {
 	case len(args) > 0 && args[0] == runtime.MeasureCommand:
 		ballast := make([]byte, 32<<20) // as plugin.ServeEngine has it
 		defer goruntime.KeepAlive(ballast)
-		return runtime.MeasureModule(args[1:], e.New, e.Compiler, Compiler()), true
+		return runtime.MeasureModule(args[1:], os.Stdout, e.New, e.Compiler, Compiler()), true
 	}
 	return 0, false
 }
