@@ -289,3 +289,33 @@ func TestOverload(t *testing.T) {
 	eventually(t, "both calls run", func() bool { return strings.Count(d.must("ps"), "running") == 2 })
 	d.fails(codeDeadline, []string{"deadline"}, "call", "rude", "sleep", "--arg", "u64:1", "--timeout", "300ms") // waited for room
 }
+
+// A guest that computes on an engine's only processor leaves it to others, and hears that it is to stop, also where the engine
+// was at rest before: then even the runtime's monitor sleeps, and has to be woken by what comes in.
+func TestOneProcessor(t *testing.T) {
+	t.Parallel()
+	d := start(t, "--set", "engine.wazero.env.GOMAXPROCS=1")
+	d.must("deploy", "rude", rude)
+	c, _ := d.client()
+	d.must("call", "rude", "say", "--arg", "warm") // from here on no compiler runs
+	before := d.plugin("wazero")
+	for i := range 8 {
+		time.Sleep(time.Duration(100+50*i) * time.Millisecond) // the engine comes to rest
+		ctx, cancel := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() {
+			_, err := c.Call(ctx, "rude", "spin", nil, client.CallOptions{})
+			ended <- err
+		}()
+		eventually(t, "the call is in flight", func() bool { return len(d.processes()) > 0 })
+		d.must("call", "rude", "count", "--arg", "nothing")
+		cancel()
+		if err := <-ended; status.Of(err) != status.Cancelled {
+			t.Errorf("a call that was cancelled: %v", err)
+		}
+		eventually(t, "the call has ended", func() bool { return len(d.processes()) == 0 })
+	}
+	if now := d.plugin("wazero"); now != before {
+		t.Errorf("the engine is process %d, and was %d before the calls", now, before)
+	}
+}

@@ -7,6 +7,8 @@
 // wakes the monitor and competes for another one. A call on a descriptor that never blocks has no need of that: the goroutine
 // keeps its processor, as it would while it copies as many bytes. A descriptor that does block must not come here.
 //
+// The runtime's monitor, which is not woken either, is now and then on purpose: see alarm.
+//
 // A Unix is a unix socket that is polled for what somebody waits for, and for nothing else. The runtime polls every descriptor for
 // reading and writing, and on a unix socket there is room to write each time that the peer has read, so each message woke a
 // thread of its sender for nothing, and an idle processor for it.
