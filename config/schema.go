@@ -185,6 +185,7 @@ type Executor struct {
 	Logs        ExecutorLogs       `key:"logs" doc:"Output of functions."`
 	Quarantine  ExecutorQuarantine `key:"quarantine" doc:"What becomes of a deployment whose calls do not end at their deadlines, so that the process they are in has to be killed with all its calls."`
 	Limits      ExecutorLimits     `key:"limits" doc:"What one call may use where its deployment names nothing else. Exceeding a limit ends that call alone."`
+	MaxLimits   ExecutorMaxLimits  `key:"max_limits" doc:"The most that a deployment or a run may name as its limits. One that names more is refused when it is deployed, and when it is called. 0 caps nothing. Where neither it nor executor.limits names a limit, it gets the most there may be. Executors that run calls of the same deployments should have the same."`
 }
 
 // ExecutorCache bounds the near cache.
@@ -217,6 +218,17 @@ type ExecutorLimits struct {
 	Handles   int      `key:"handles" default:"65536" check:"min=1,max=16777216" live:"true" doc:"Results a call has open at once."`
 	Fuel      int64    `key:"fuel" default:"0" check:"min=0" live:"true" doc:"Work of a call and of the calls it waits for, in units of about an instruction of the guest; 0 means no limit. The same call uses the same fuel on every engine and machine."`
 	Stack     int64    `key:"stack" default:"0" check:"min=0" live:"true" doc:"Depth of the guest's stack, in units of about a byte of its frames; 0 means the engine's default, 16777216."`
+}
+
+// ExecutorMaxLimits bounds what may be asked for.
+type ExecutorMaxLimits struct {
+	Memory    ByteSize `key:"memory" default:"0" check:"min=0" live:"true" doc:"All memories and tables of a call's instance together."`
+	WallTime  Duration `key:"wall_time" default:"0s" check:"min=0s" live:"true" doc:"Time of a call or run."`
+	CallDepth int      `key:"call_depth" default:"0" check:"min=0" live:"true" doc:"Calls nested in one another."`
+	HostCalls int64    `key:"host_calls" default:"0" check:"min=0" live:"true" doc:"Imported functions called."`
+	Result    ByteSize `key:"result" default:"0" check:"min=0" live:"true" doc:"Result of a call."`
+	Log       ByteSize `key:"log" default:"0" check:"min=0" live:"true" doc:"Output of a call; that of a run is not capped."`
+	Fuel      int64    `key:"fuel" default:"0" check:"min=0" live:"true" doc:"Work of a call and of the calls it waits for."`
 }
 
 // Engine is a plugin that runs WebAssembly. Its label is its name.

@@ -244,6 +244,30 @@ func (c *Config) executorProblems(add adder) {
 			"executor.limits.memory (%s) is larger than executor.memory (%s)", e.Limits.Memory, e.Memory)
 	}
 	c.shardProblems(add)
+	e.capProblems(add)
+}
+
+// capProblems looks whether what calls get without asking is more than they may ask for. 0 is no limit, and no cap.
+func (e *Executor) capProblems(add adder) {
+	l, m := e.Limits, e.MaxLimits
+	for _, k := range []struct {
+		name      string
+		over      bool
+		own, most any
+	}{
+		{"memory", m.Memory > 0 && l.Memory > m.Memory, l.Memory, m.Memory},
+		{"wall_time", m.WallTime > 0 && l.WallTime > m.WallTime, l.WallTime, m.WallTime},
+		{"call_depth", m.CallDepth > 0 && l.CallDepth > m.CallDepth, l.CallDepth, m.CallDepth},
+		{"host_calls", m.HostCalls > 0 && l.HostCalls > m.HostCalls, l.HostCalls, m.HostCalls},
+		{"result", m.Result > 0 && l.Result > m.Result, l.Result, m.Result},
+		{"log", m.Log > 0 && l.Log > m.Log, l.Log, m.Log},
+		{"fuel", m.Fuel > 0 && l.Fuel > m.Fuel, l.Fuel, m.Fuel},
+	} {
+		if k.over {
+			add("executor.max_limits."+k.name, []string{"executor.limits." + k.name}, "Raise it, or lower what calls get that name nothing.",
+				"executor.max_limits.%s (%v) is less than executor.limits.%s (%v)", k.name, k.most, k.name, k.own)
+		}
+	}
 }
 
 // shardProblems looks whether a call that takes what it may fits into a shard's part of the memory.

@@ -80,7 +80,7 @@ func (a *Agent) startExecutor(ctx context.Context) error {
 		Quarantine: executor.QuarantineLimits{
 			Strikes: c.Quarantine.Strikes, For: c.Quarantine.For.Std(), Entries: c.Quarantine.Entries,
 		},
-		Capacity: c.Capacity, Limits: limits(c.Limits), LogRing: int64(c.Logs.Ring),
+		Capacity: c.Capacity, Limits: limits(c.Limits), MaxLimits: maxLimits(c.MaxLimits), LogRing: int64(c.Logs.Ring),
 		OutputWait: c.OutputWait.Std(), Drain: c.Drain.Std(),
 	})
 	if err != nil {
@@ -95,6 +95,13 @@ func limits(l config.ExecutorLimits) engine.Limits {
 		Memory: int64(l.Memory), WallTime: l.WallTime.Std(), CallDepth: l.CallDepth, HostCalls: l.HostCalls,
 		Args: int64(l.Args), Result: int64(l.Result), Log: int64(l.Log), LogLine: int64(l.LogLine),
 		Handles: l.Handles, Stack: l.Stack, Fuel: l.Fuel,
+	}
+}
+
+func maxLimits(l config.ExecutorMaxLimits) engine.Limits {
+	return engine.Limits{
+		Memory: int64(l.Memory), WallTime: l.WallTime.Std(), CallDepth: l.CallDepth, HostCalls: l.HostCalls,
+		Result: int64(l.Result), Log: int64(l.Log), Fuel: l.Fuel,
 	}
 }
 
@@ -199,7 +206,7 @@ func (a *Agent) Reload(next *config.Config) {
 	}
 	a.log.SetLevel(hclog.LevelFromString(next.Log.Level))
 	if a.executor != nil && next.Executor != nil {
-		a.executor.SetLimits(limits(next.Executor.Limits))
+		a.executor.SetLimits(limits(next.Executor.Limits), maxLimits(next.Executor.MaxLimits))
 	}
 	if a.scheduler != nil && next.Scheduler != nil {
 		a.scheduler.SetCallDefaults(next.Scheduler.Call.Timeout.Std(), next.Scheduler.Call.Attempts)

@@ -22,6 +22,7 @@ const (
 	codeUnavailable = 69
 	codeConflict    = 73
 	codeDeadline    = 74
+	codeDenied      = 77
 )
 
 var versionForm = regexp.MustCompile(`version ([0-9a-f]{12})`)

@@ -281,6 +281,39 @@ func TestBadConfig(t *testing.T) {
 	d.docs("config", "print", "--config", good)
 }
 
+// The operator says how much anybody may ask for. That changes while the daemon runs, and then holds for what is deployed already.
+func TestMaxLimits(t *testing.T) {
+	t.Parallel()
+	d, file := startConfig(t, strings.Replace(allRoles, "executor {}", `executor {
+  max_limits {
+    memory    = "512MiB"
+    wall_time = "300ms"
+  }
+}`, 1))
+	d.fails(codeDenied, []string{"limit of memory", "1073741824", "536870912", "executor.max_limits.memory"}, "deploy", "big", rude, "--memory", "1GiB")
+	d.fails(codeDenied, []string{"wall_time", "1m0s", "300ms"}, "deploy", "long", rude, "--wall-time", "1m")
+	d.fails(125, []string{"limit of memory", "executor.max_limits.memory"}, "run", rude, "--memory", "1GiB", "--", "args")
+	if out := d.must("deployments"); strings.Contains(out, "big") || strings.Contains(out, "long") {
+		t.Errorf("what was refused is deployed:\n%s", out)
+	}
+	d.must("deploy", "fits", rude, "--memory", "512MiB", "--wall-time", "300ms")
+	d.must("deploy", "silent", rude)
+	d.must("call", "fits", "say", "--arg", "x")
+	// Who asks for no limit of time gets the most there may be, whatever the caller allows.
+	d.fails(76, []string{"longer than 300ms"}, "call", "silent", "sleep", "--arg", "u64:3600000", "--timeout", "1h")
+	d.configure(file, strings.Replace(allRoles, "executor {}", `executor {
+  max_limits {
+    memory = "256MiB"
+  }
+}`, 1))
+	if err := d.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the configuration is reloaded", func() bool { return strings.Contains(d.log.String(), "configuration reloaded") })
+	d.fails(codeDenied, []string{"limit of memory", "268435456"}, "call", "fits", "say", "--arg", "x")
+	d.must("call", "silent", "say", "--arg", "x")
+}
+
 // SIGHUP: limits change at once, and keys that cannot are named.
 func TestReload(t *testing.T) {
 	t.Parallel()

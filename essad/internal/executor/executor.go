@@ -35,6 +35,7 @@ type Options struct {
 	Quarantine QuarantineLimits // of those who make engines be killed
 	Capacity   int              // invocations from schedulers at once; beyond it: overloaded
 	Limits     engine.Limits    // where a call names none
+	MaxLimits  engine.Limits    // that a call may name; 0 is as much as it likes. See SetLimits
 	LogRing    int64            // bytes of output kept per deployment
 	OutputWait time.Duration    // how long a slow reader may hold up a run's output before some is lost
 	Drain      time.Duration    // how long calls in flight may take at shutdown
@@ -51,8 +52,7 @@ type Role struct {
 	engines atomic.Pointer[[]*engineState]
 	feed    transport.Closer // changes of cached keys
 
-	limitsMu sync.RWMutex
-	limits   engine.Limits
+	limits limits
 
 	changed chan struct{} // the report is out of date
 	fuel    atomic.Int64  // used by root calls
@@ -74,10 +74,12 @@ func New(o Options) (*Role, error) {
 		o.Logger = hclog.NewNullLogger()
 	}
 	o.Quarantine.Executor = o.ID
-	return &Role{
-		opts: o, log: o.Logger, limits: o.Limits, core: newCore(o.Capacity, o.Workers, o.Quarantine), logs: newLogs(o.LogRing),
+	r := &Role{
+		opts: o, log: o.Logger, core: newCore(o.Capacity, o.Workers, o.Quarantine), logs: newLogs(o.LogRing),
 		changed: make(chan struct{}, 1),
-	}, nil
+	}
+	r.SetLimits(o.Limits, o.MaxLimits)
+	return r, nil
 }
 
 // Run serves until ctx ends; then it takes no more calls, gives those in flight Options.Drain to end, and returns.
@@ -180,11 +182,4 @@ func (r *Role) drain(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
-}
-
-// SetLimits changes what calls get that name nothing themselves.
-func (r *Role) SetLimits(l engine.Limits) {
-	r.limitsMu.Lock()
-	defer r.limitsMu.Unlock()
-	r.limits = l
 }

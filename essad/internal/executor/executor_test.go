@@ -255,9 +255,29 @@ func TestCall(t *testing.T) {
 		got.Isolation != engine.Reused || got.WarmUp != "prepare" {
 		t.Errorf("call %+v", got)
 	}
-	r.role.SetLimits(engine.Limits{Memory: 6, Log: 78})
+	r.role.SetLimits(engine.Limits{Memory: 6, Log: 78}, engine.Limits{})
 	if _, _, err := r.call(invocation()); err != nil || got.Limits.Memory != 6 || got.Limits.Log != 78 {
 		t.Errorf("after a reload: %+v, %v", got.Limits, err)
+	}
+	r.role.SetLimits(engine.Limits{Memory: 6}, engine.Limits{Memory: 7})
+	for _, c := range []struct {
+		name string
+		ask  func() error
+	}{
+		{"a call", func() error {
+			_, _, err := r.call(invocation(func(i *essav1.Invocation) { i.Limits = &essav1.Limits{Memory: 8} }))
+			return err
+		}},
+		{"a deployment", func() error {
+			raw, _ := proto.Marshal(&essav1.Manifest{Name: "shop", Module: module, Limits: &essav1.Limits{Memory: 8}})
+			_, err := transport.Ask(context.Background(), r.s, transport.Selector{KeyExpr: topic.Default.ExecutorPrepare("e")},
+				transport.GetOptions{Payload: raw})
+			return err
+		}},
+	} {
+		if err := c.ask(); status.Of(err) != status.Denied || !strings.Contains(err.Error(), "max_limits.memory") {
+			t.Errorf("%s that asks for more than there may be: %v", c.name, err)
+		}
 	}
 	r.quiet()
 	for name, change := range map[string]func(*essav1.Invocation){

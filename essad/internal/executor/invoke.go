@@ -109,9 +109,6 @@ func (r *Role) verdict(f *inFlight, err error) error {
 	return status.Safe(err)
 }
 
-// unlimited is the value of a limit that lifts it.
-const unlimited = -1
-
 func (r *Role) callOf(inv *essav1.Invocation, args []byte, run bool) (*engine.Call, error) {
 	id, err1 := idOf(inv.Id)
 	root, err2 := idOf(inv.Root)
@@ -125,13 +122,14 @@ func (r *Role) callOf(inv *essav1.Invocation, args []byte, run bool) (*engine.Ca
 	if err != nil {
 		return nil, err
 	}
+	limits, err := r.limitsFor(inv, run)
+	if err != nil {
+		return nil, err
+	}
 	c := &engine.Call{
 		ID: id, Root: root, Module: inv.Module, Scope: inv.Scope, Run: run, Function: inv.Function, Args: args,
-		Argv: inv.Argv, Env: inv.Env, Stdin: inv.Stdin, Depth: int(inv.Depth), Limits: r.limitsFor(inv.Limits),
+		Argv: inv.Argv, Env: inv.Env, Stdin: inv.Stdin, Depth: int(inv.Depth), Limits: limits,
 		Isolation: isolation, WarmUp: inv.WarmUp,
-	}
-	if run && inv.Limits.GetLog() == 0 {
-		c.Limits.Log = unlimited // it goes to whoever asked for the run; what is kept of it is bounded elsewhere
 	}
 	if inv.DeadlineUnixNano != 0 {
 		c.Deadline = time.Unix(0, inv.DeadlineUnixNano)
@@ -154,35 +152,6 @@ func idOf(b []byte) (hlc.ID, error) {
 		return hlc.ID{}, io.ErrUnexpectedEOF
 	}
 	return hlc.ID(b), nil
-}
-
-// limitsFor puts a call's limits over the executor's.
-func (r *Role) limitsFor(l *essav1.Limits) engine.Limits {
-	r.limitsMu.RLock()
-	d := r.limits
-	r.limitsMu.RUnlock()
-	if l == nil {
-		return d
-	}
-	set(&d.Memory, l.Memory)
-	set(&d.WallTime, time.Duration(l.WallTimeNano))
-	set(&d.CallDepth, int(l.CallDepth))
-	set(&d.HostCalls, l.HostCalls)
-	set(&d.Args, l.Args)
-	set(&d.Result, l.Result)
-	set(&d.Log, l.Log)
-	set(&d.LogLine, l.LogLine)
-	set(&d.Handles, int(l.Handles))
-	set(&d.Stack, l.Stack)
-	set(&d.Fuel, l.Fuel)
-	return d
-}
-
-func set[T comparable](to *T, v T) {
-	var zero T
-	if v != zero {
-		*to = v
-	}
 }
 
 func (r *Role) outcome(inv *essav1.Invocation, f *inFlight, res *engine.Result) *essav1.Outcome {

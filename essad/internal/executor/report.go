@@ -144,6 +144,10 @@ func (r *Role) handlePrepare(q transport.Query) {
 		_ = transport.ReplyStatus(q, err)
 		return
 	}
+	if _, err := r.limits.apply(m.Limits, false); err != nil {
+		_ = transport.ReplyStatus(q, err)
+		return
+	}
 	e, err := r.engineNamed(m.Engine)
 	if err != nil {
 		_ = transport.ReplyStatus(q, err)
