@@ -28,6 +28,7 @@ func testNested(t *testing.T, open Open) {
 	t.Run("forgotten", func(t *testing.T) { testForgotten(t, open) })
 	t.Run("memory", func(t *testing.T) { testNestedMemory(t, open) })
 	t.Run("writes", func(t *testing.T) { testWrites(t, open) })
+	t.Run("leaves", func(t *testing.T) { testLeaves(t, open) })
 	t.Run("origin", func(t *testing.T) { testOrigin(t, open) })
 	t.Run("mixed", func(t *testing.T) { testMixed(t, open) })
 }
@@ -110,6 +111,47 @@ func testWrites(t *testing.T, open Open) {
 	v, _ := x.border.Value(testScope, "k")
 	if len(o.raw.Writes) != 1 || o.raw.Writes[0].Version != v.Version {
 		t.Errorf("writes %v, want version %d", o.raw.Writes, v.Version)
+	}
+}
+
+// testLeaves: a call that leaves the engine is told what it must see: what those above it wrote, however far above, and what
+// they were told themselves. Where it fails its caller sees nevertheless what it wrote.
+func testLeaves(t *testing.T, open Open) {
+	b := &Border{Lease: time.Hour}
+	var told []engine.KeyVersion
+	b.OnCall = func(_ context.Context, _ *engine.Origin, c *engine.Call) (*engine.Result, error) {
+		told = c.Fresh
+		if _, err := b.Put(testScope, "k", []byte(set("b"))); err != nil { // and no cache hears of it
+			t.Error(err)
+		}
+		return nil, status.Errorf(status.GuestFault, "it failed")
+	}
+	x := startWith(t, open, Options{Memory: 1 << 20}, b, "guest.wasm")
+	s := &script{}
+	length, buf := s.space(4), s.space(128)
+	a := set("a")
+	ap, an := s.data(a)
+	put := s.key("essa_put_lattice", "k", ap, an)
+	before := s.key("essa_get_lattice_data", "k", buf, 128, length) // now it is cached
+	h, _ := s.start("deep", string(u32(50)))
+	s.move(0, h)
+	s.call("essa_get_result_len", 0, length)
+	after := s.key("essa_get_lattice_data", "k", buf, 128, length)
+	want := set("a", "b")
+	got := s.dump(buf, len(want))
+	o := x.run(t, s, func(c *engine.Call) {
+		c.Fresh = []engine.KeyVersion{{Key: "told", Version: 7}, {Version: 5}}
+	})
+	for _, i := range []int{put, before, after} {
+		o.want(t, i, ok)
+	}
+	o.wantDump(t, got, want)
+	versions := map[string]uint64{}
+	for _, v := range told {
+		versions[v.Key] = v.Version
+	}
+	if len(told) != 3 || versions["told"] != 7 || versions[""] != 5 || len(o.raw.Writes) != 1 || versions["k"] != o.raw.Writes[0].Version {
+		t.Errorf("the call that left was told %v; its caller had written %v, and was told of 7 and 5", told, o.raw.Writes)
 	}
 }
 

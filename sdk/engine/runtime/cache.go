@@ -154,9 +154,15 @@ func (s *scope) end(key string, seq uint64, v *engine.Value) *entry {
 	if keep && old != nil && (old.version > e.version || old.version == e.version && old.seq > seq) {
 		keep = false
 	}
-	if keep {
+	if e != nil { // somebody has seen it, so nobody is to see what is older
+		f.least = max(f.least, e.version)
+	}
+	switch {
+	case keep:
 		s.entries[key] = e
 		s.cache.enter(e, old)
+	case e != nil && old != nil && old.version < e.version:
+		s.remove(old)
 	}
 	s.mu.Unlock()
 	if keep {

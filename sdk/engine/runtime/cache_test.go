@@ -69,6 +69,7 @@ func TestNeverOlder(t *testing.T) {
 						s.end(l.key, l.seq, nil)
 					} else {
 						s.end(l.key, l.seq, &v)
+						told[l.key] = max(told[l.key], l.version) // somebody has seen it
 					}
 				}
 			}

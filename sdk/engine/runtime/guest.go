@@ -66,6 +66,7 @@ type Guest struct {
 	loose bool      // somebody may still refer to it who has nothing to do with it any more
 	calls bool      // it has made nested calls; the goroutine's that runs the guest
 
+	parent     *Guest // of a nested call; it ends later
 	prev, next *Guest // calls from outside; guarded by Runtime.mu
 
 	ended atomic.Bool // cause is set
@@ -555,11 +556,20 @@ func (w *writes) add(key string, version uint64) {
 	}
 }
 
-func (w *writes) merge(r *engine.Result) {
-	for _, v := range r.Writes {
+func (w *writes) merge(list []engine.KeyVersion, frontier uint64) {
+	for _, v := range list {
 		w.add(v.Key, v.Version)
 	}
-	w.frontier = max(w.frontier, r.Frontier)
+	w.frontier = max(w.frontier, frontier)
+}
+
+// see adds one of a call's Fresh.
+func (w *writes) see(v engine.KeyVersion) {
+	if v.Key == "" {
+		w.frontier = max(w.frontier, v.Version)
+		return
+	}
+	w.add(v.Key, v.Version)
 }
 
 func (w *writes) list() []engine.KeyVersion {

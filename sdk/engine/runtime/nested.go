@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/essa-project/essad/sdk/engine"
@@ -132,8 +133,14 @@ func (f *future) run(rt *Runtime, w *worker) (*engine.Result, error) {
 			return f.outside(g, w)
 		}
 	}
+	g.parent = p
 	res, err := g.run(w, time.Now())
 	f.fuel = g.stats.Fuel // of a call that failed as well
+	if err != nil {
+		p.mu.Lock()
+		p.wrote.merge(g.wrote.list(), g.wrote.frontier) // what it wrote before that is there
+		p.mu.Unlock()
+	}
 	return res, err
 }
 
@@ -142,11 +149,8 @@ func (f *future) outside(g *Guest, w *worker) (*engine.Result, error) {
 	defer g.release()
 	g.w = w
 	c := *g.call
+	c.Fresh = f.parent.knows()
 	f.parent.mu.Lock()
-	c.Fresh = f.parent.wrote.list()
-	if n := f.parent.wrote.frontier; n > 0 {
-		c.Fresh = append(c.Fresh, engine.KeyVersion{Version: n})
-	}
 	f.parent.stats.Nested--
 	f.parent.mu.Unlock()
 	var (
@@ -157,6 +161,9 @@ func (f *future) outside(g *Guest, w *worker) (*engine.Result, error) {
 		return nil, g.orCause(end)
 	}
 	if err != nil {
+		// What it wrote before it failed came with no result, and its caller is to see that, too: nothing that was read up
+		// to now is served any more.
+		g.near().passed(math.MaxUint64)
 		return nil, err
 	}
 	g.see(res.Writes)
@@ -165,6 +172,25 @@ func (f *future) outside(g *Guest, w *worker) (*engine.Result, error) {
 	}
 	f.fuel = res.Stats.Fuel
 	return res, nil
+}
+
+// knows lists what a call must see that g makes and that leaves the engine: what g and those above it have written, and what
+// those that came from elsewhere were told to see. Within the engine all of them look through the same cache.
+func (g *Guest) knows() []engine.KeyVersion {
+	var all writes
+	for ; g != nil; g = g.parent {
+		for _, v := range g.call.Fresh {
+			all.see(v)
+		}
+		g.mu.Lock()
+		all.merge(g.wrote.list(), g.wrote.frontier)
+		g.mu.Unlock()
+	}
+	list := all.list()
+	if all.frontier > 0 {
+		list = append(list, engine.KeyVersion{Version: all.frontier})
+	}
+	return list
 }
 
 // finish tells how the call ended.
@@ -177,7 +203,7 @@ func (f *future) finish(res *engine.Result, err error) {
 	p.stats.Fuel += f.fuel
 	p.held -= int64(len(f.args) + futureBytes)
 	if res != nil {
-		p.wrote.merge(res)
+		p.wrote.merge(res.Writes, res.Frontier)
 		switch {
 		case f.forgot:
 			res.Value = nil
