@@ -36,7 +36,7 @@ type Node struct {
 	SocketMode      Mode     `key:"socket_mode" default:"0660" check:"max=0777" doc:"Permissions of the socket, in octal: who may talk to the daemon."`
 	SocketGroup     string   `key:"socket_group" doc:"Group that owns the socket. The daemon's own where none is given."`
 	ShutdownTimeout Duration `key:"shutdown_timeout" default:"30s" check:"min=1s,max=1h" doc:"How long stopping may take in all, calls in flight included, before what is left is ended."`
-	TimerSlack      Duration `key:"timer_slack" default:"1ms" check:"min=0s,max=100ms" doc:"By how much the kernel may delay what waits for a time, in the daemon and its engines: deadlines, intervals, a guest's sleep. Calls are faster with it, since the processes are not woken as often. 0s leaves what the system says, which is 50us as a rule."`
+	TimerSlack      Duration `key:"timer_slack" default:"1ms" check:"min=0s,max=100ms" doc:"By how much the kernel may delay what waits for a time, in the daemon and its plugins: deadlines, intervals, a guest's sleep. Calls and puts are faster with it, since the processes are not woken as often. 0s leaves what the system says, which is 50us as a rule."`
 }
 
 // Modes of the fabric.

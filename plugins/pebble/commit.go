@@ -16,7 +16,7 @@ import (
 const (
 	// maxGroupBytes bounds what the committer joins into one Pebble batch; a larger batch travels alone.
 	maxGroupBytes = 4 << 20
-	// maxUnsettled bounds the groups that are in the log but not known to be on the disk, while nobody waits for that.
+	// maxUnsettled bounds the groups that were handed to Pebble and are not known to be on the disk.
 	maxUnsettled = 4
 )
 
@@ -155,12 +155,12 @@ func (q *queue) len() int {
 	return len(q.reqs)
 }
 
-// take returns as many requests as one group may hold, in order. Where there are none it waits, if it is told to, until
-// there are or the queue is closed.
-func (q *queue) take(wait bool) []*request {
+// take waits until there are requests and returns as many as one group may hold, in order. It returns none when the queue is
+// closed and empty.
+func (q *queue) take() []*request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for wait && len(q.reqs) == 0 && !q.closed {
+	for len(q.reqs) == 0 && !q.closed {
 		q.ready.Wait()
 	}
 	n, bytes := 0, int64(0)
@@ -176,17 +176,23 @@ func (q *queue) take(wait bool) []*request {
 // commit is the committer: it runs until the queue is closed and empty, or the store has failed.
 func (s *Store) commit() {
 	defer close(s.committed)
-	var unsettled []group
+	written := make(chan group, maxUnsettled)
+	settled := make(chan struct{})
+	go func() {
+		defer close(settled)
+		for g := range written {
+			s.settle(g)
+		}
+	}()
+	defer func() {
+		close(written)
+		<-settled
+	}()
 	for last := 0; s.failure.Load() == nil; {
 		s.gather(last)
-		reqs := s.queue.take(len(unsettled) == 0)
+		reqs := s.queue.take()
 		if len(reqs) == 0 {
-			if len(unsettled) == 0 {
-				return
-			}
-			s.settle(unsettled)
-			unsettled = unsettled[:0]
-			continue
+			return
 		}
 		last = len(reqs)
 		g, err := s.join(reqs)
@@ -197,41 +203,37 @@ func (s *Store) commit() {
 			s.fail("write batch", err, false)
 			return
 		}
-		if unsettled = append(unsettled, g); g.answerUnsynced() || len(unsettled) >= maxUnsettled {
-			s.settle(unsettled)
-			unsettled = unsettled[:0]
-		}
+		g.answerUnsynced()
+		written <- g
 	}
 }
 
-// answerUnsynced answers those who do not wait for the disk, and tells whether there are others.
-func (g group) answerUnsynced() (others bool) {
+// answerUnsynced answers those who do not wait for the disk.
+func (g group) answerUnsynced() {
 	for _, r := range g.reqs {
-		if r.sync {
-			others = true
-		} else {
+		if !r.sync {
 			r.done <- nil
 		}
 	}
-	return others
 }
 
-// settle waits until groups are on the disk, answers who waits for that, and makes room in the queue. Meanwhile Pebble
-// fills its memtable and the next group gathers.
-func (s *Store) settle(groups []group) {
-	for _, g := range groups {
-		if err := g.batch.SyncWait(); err != nil {
-			s.fail("fsync write-ahead log", err, true)
-			return
-		}
-		for _, r := range g.reqs {
-			if r.sync {
-				r.done <- nil
-			}
-			s.room.Release(r.bytes)
-		}
-		_ = g.batch.Close()
+// settle waits until g is on the disk, answers who waits for that, and makes room in the queue. Meanwhile the committer writes
+// the next groups.
+func (s *Store) settle(g group) {
+	if s.failure.Load() != nil {
+		return
 	}
+	if err := g.batch.SyncWait(); err != nil {
+		s.fail("fsync write-ahead log", err, true)
+		return
+	}
+	for _, r := range g.reqs {
+		if r.sync {
+			r.done <- nil
+		}
+		s.room.Release(r.bytes)
+	}
+	_ = g.batch.Close()
 }
 
 // gather lets callers that were just answered come back before the next group is closed, if the last one had company:

@@ -9,11 +9,16 @@
 package main
 
 import (
+	"runtime"
+
 	"github.com/essa-project/essad/sdk/plugin"
 	"github.com/essa-project/essad/sdk/storage"
 )
 
 func main() {
+	// One thread waits for the disk most of the time, and takes its processor along until the runtime's monitor looks, which
+	// a timer slack makes rare.
+	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	plugin.ServeStore(open, plugin.About{Name: "pebble", Version: Version, Settings: describe()})
 }
 

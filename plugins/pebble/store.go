@@ -26,10 +26,9 @@ const closeTimeout = 30 * time.Second
 
 // Store is an open pebble store. Make one with Open.
 //
-// Writes go through one committer: the caller encodes its batch and queues it, the committer joins all that wait into one,
-// hands it to Pebble and waits for the fsync. So one fsync serves all batches that came during the fsync before it, and
-// none waits for company. (Waiting for the fsync on another goroutine, while the next group goes to the log, was tried: it
-// makes groups smaller and wakes more goroutines, which costs more than the overlap gains.)
+// Writes go through one committer: the caller encodes its batch and queues it, the committer joins all that wait into one and
+// hands it to Pebble. Another goroutine waits for the fsyncs and answers, so that a group is written and gets its places in
+// memory while the disk works on the one before; one fsync serves all groups that came during the fsync before it.
 type Store struct {
 	opts  Options
 	log   hclog.Logger

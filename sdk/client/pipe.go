@@ -32,6 +32,7 @@ type pipeLane struct {
 	kvs     *KVS
 	key     laneKey
 	flying  int // requests under way or about to leave
+	under   int // writes of those that have left
 	waiting []*joined
 }
 
@@ -46,6 +47,8 @@ const (
 	// pipeYields is how often a request about to leave lets other goroutines run, as long as that brings more writes:
 	// those whose writes have just been acknowledged are about to make their next ones.
 	pipeYields = 4
+	// pipeShare writes are not shared out to several requests, see share.
+	pipeShare = 16
 )
 
 // joined is a write that waits to be sent, or to be answered.
@@ -162,8 +165,6 @@ func (l *pipeLane) drop(j *joined) {
 
 // run sends what waits until nothing does. It has a place among those under way.
 func (l *pipeLane) run() {
-	var ops []Op
-	var results []Result
 	for {
 		l.gather()
 		l.pipe.mu.Lock()
@@ -173,22 +174,36 @@ func (l *pipeLane) run() {
 			l.pipe.mu.Unlock()
 			return
 		}
+		another := len(l.waiting) > 0 && l.flying < pipeDepth
+		if another {
+			l.flying++
+		}
 		l.pipe.mu.Unlock()
-		ops = ops[:0]
-		for _, j := range r.writes {
-			ops = append(ops, j.op)
+		if another {
+			go l.run()
 		}
-		results = append(results[:0], make([]Result, len(ops))...)
-		err := l.kvs.do(ctx, l.key.space, l.key.scope, l.key.durability, false, ops, results)
-		clear(ops)
-		for i, j := range r.writes {
-			o := outcome{err: err}
-			if err == nil {
-				o.result, o.err = results[i], results[i].Err
-			}
-			j.done <- o
+		l.send(ctx, r)
+	}
+}
+
+// send does the writes of r and tells those who wait.
+func (l *pipeLane) send(ctx context.Context, r *request) {
+	defer r.cancel()
+	ops := make([]Op, len(r.writes))
+	for i, j := range r.writes {
+		ops[i] = j.op
+	}
+	results := make([]Result, len(ops))
+	err := l.kvs.do(ctx, l.key.space, l.key.scope, l.key.durability, false, ops, results)
+	l.pipe.mu.Lock()
+	l.under -= len(r.writes)
+	l.pipe.mu.Unlock()
+	for i, j := range r.writes {
+		o := outcome{err: err}
+		if err == nil {
+			o.result, o.err = results[i], results[i].Err
 		}
-		r.cancel()
+		j.done <- o
 	}
 }
 
@@ -206,6 +221,13 @@ func (l *pipeLane) gather() {
 	}
 }
 
+// share is how many of those that wait the next request takes at most: its part of all writers there are. So the requests under
+// way are of about the same size, and the node works on one while the disk works on another; where one took all, the writers
+// of the others were few, and soon in it as well. The pipe is locked.
+func (l *pipeLane) share() int {
+	return min(pipeOps, max(pipeShare, (l.under+len(l.waiting)+pipeDepth-1)/pipeDepth))
+}
+
 // take takes the next request; nil: nothing waits. The pipe is locked.
 func (l *pipeLane) take() (*request, context.Context) {
 	if len(l.waiting) == 0 {
@@ -213,9 +235,10 @@ func (l *pipeLane) take() (*request, context.Context) {
 	}
 	r := &request{}
 	n, size := 0, 0
+	most := l.share()
 	var latest time.Time
 	bounded := true
-	for n < len(l.waiting) && n < pipeOps {
+	for n < len(l.waiting) && n < most {
 		j := l.waiting[n]
 		if size += j.size; n > 0 && size > pipeBytes {
 			break
@@ -230,6 +253,7 @@ func (l *pipeLane) take() (*request, context.Context) {
 	}
 	r.writes = append(r.writes, l.waiting[:n]...)
 	r.left = n
+	l.under += n
 	rest := copy(l.waiting, l.waiting[n:])
 	clear(l.waiting[rest:])
 	l.waiting = l.waiting[:rest]

@@ -2,6 +2,7 @@ package kvs
 
 import (
 	"bytes"
+	"runtime"
 	"sync/atomic"
 
 	annav1 "github.com/essa-project/essad/sdk/proto/anna/v1"
@@ -23,6 +24,10 @@ type group struct {
 	asks    *lane        // to be asked for its next batch
 	open    atomic.Int32 // things that the group waits for
 }
+
+// largeGroup is how many writes are let go to the store before the next request is read, which is done on the same goroutine: so
+// the store writes the one while the next is on its way. Of fewer, one trip for several requests costs less.
+const largeGroup = 16
 
 // tail is what a group waits for at one shard: its last change there.
 type tail struct {
@@ -130,6 +135,9 @@ func (g *group) ask() {
 	g.asks = nil
 	for _, l := range g.role.lanes {
 		l.poke(g.d == annav1.Durability_SYNC)
+	}
+	if len(g.writes.ops) >= largeGroup {
+		runtime.Gosched()
 	}
 }
 

@@ -19,7 +19,6 @@ import (
 	"github.com/hashicorp/go-hclog"
 	goplugin "github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/runner"
-	"golang.org/x/sys/unix"
 
 	"github.com/essa-project/essad/sdk/plugin"
 	"github.com/essa-project/essad/sdk/status"
@@ -29,7 +28,6 @@ import (
 // ends, and Go ends threads as it likes, except one that a goroutine has locked.
 type launcher struct {
 	once sync.Once
-	own  int // the thread's timer slack
 	work chan func()
 	done chan struct{}
 }
@@ -38,39 +36,20 @@ func newLauncher() *launcher {
 	return &launcher{work: make(chan func()), done: make(chan struct{})}
 }
 
-// storeSlack is the timer slack of stores, the kernel's usual one. What an engine inherits of the daemon (agent.SetTimerSlack) does a
-// store no good: while it waits for the disk, the monitor of its runtime is who lets its other goroutines go on.
-const storeSlack = 50_000 // nanoseconds
-
 // start runs cmd.Start on the launcher's thread.
-func (l *launcher) start(cmd *exec.Cmd, k plugin.Kind) error {
+func (l *launcher) start(cmd *exec.Cmd) error {
 	l.once.Do(func() {
 		go func() {
 			defer close(l.done)
 			runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-			l.own, _ = unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
 			for f := range l.work {
 				f()
 			}
 		}()
 	})
 	err := make(chan error, 1)
-	l.work <- func() {
-		l.slack(k)
-		err <- cmd.Start()
-	}
+	l.work <- func() { err <- cmd.Start() }
 	return <-err
-}
-
-// slack sets the thread's timer slack, for what it starts. A kernel that has none is none the worse.
-func (l *launcher) slack(k plugin.Kind) {
-	slack := l.own
-	if k == plugin.StoreKind {
-		slack = min(slack, storeSlack)
-	}
-	if slack > 0 {
-		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack), 0, 0, 0)
-	}
 }
 
 // close ends the thread. All its processes must have ended.
@@ -82,7 +61,6 @@ func (l *launcher) close() {
 
 // process is one process of a plugin, as go-plugin's runner.
 type process struct {
-	kind     plugin.Kind
 	name     string
 	cmd      *exec.Cmd
 	launcher *launcher
@@ -101,7 +79,7 @@ var _ runner.Runner = (*process)(nil)
 
 // Start implements runner.Runner.
 func (p *process) Start(context.Context) error {
-	err := p.launcher.start(p.cmd, p.kind)
+	err := p.launcher.start(p.cmd)
 	if err == nil {
 		p.id.Store(int64(p.cmd.Process.Pid))
 	}
@@ -222,7 +200,7 @@ func (s *Supervisor) launch(ctx context.Context, p *supervised) (_ *instance, er
 	if err != nil {
 		return nil, status.Errorf(status.Unavailable, "plugin %q: %w", p.name, err)
 	}
-	proc := &process{kind: p.kind, name: p.name, launcher: s.launcher, inherit: inherit, exited: make(chan struct{})}
+	proc := &process{name: p.name, launcher: s.launcher, inherit: inherit, exited: make(chan struct{})}
 	in := &instance{late: make(chan LateCall, maxLate), process: proc, started: time.Now()}
 	// What a plugin prints besides logging comes here.
 	said := s.log.Named(p.name).StandardWriter(&hclog.StandardLoggerOptions{InferLevels: true})
