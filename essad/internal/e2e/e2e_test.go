@@ -68,7 +68,7 @@ func build(dir string) error {
 	}
 	for out, pkg := range map[string]string{
 		"essad": "./essad", "essad-plugin-wazero": "./plugins/wazero", "essad-plugin-pebble": "./plugins/pebble",
-		"essad-plugin-rogue": "./essad/internal/e2e/testdata/rogue",
+		"essad-plugin-rogue": "./essad/internal/e2e/testdata/rogue", "essad-plugin-frail": "./essad/internal/e2e/testdata/frail",
 	} {
 		if err := run(nil, "build", "-tags", tags, "-o", filepath.Join(dir, out), pkg); err != nil {
 			return err

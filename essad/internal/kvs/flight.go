@@ -57,6 +57,18 @@ func (l *lane) launch(life context.Context, f *flight) {
 	l.under <- f
 }
 
+// refusedTime is how long a node that stops goes on with a store that refuses: for as long as it can only hope that somebody
+// makes room, which may be never, whoever stopped it waits.
+const refusedTime = 2 * time.Second
+
+// stoppedFor is how long ago the node was told to stop, once it was.
+func (l *lane) stoppedFor() time.Duration {
+	if at := l.stopped.Load(); at != nil {
+		return time.Since(*at)
+	}
+	return 0
+}
+
 func (f *flight) batch(l *lane) storage.Batch {
 	return storage.Batch{Shard: l.id, Ops: f.ops, Sync: f.commit.sync.Load()}
 }
@@ -76,7 +88,8 @@ func (l *lane) land(ctx, life context.Context, giveUp context.CancelFunc) {
 // arrive brings f to the store, however often it takes, until life ends; its error is for those who still wait. Sending it
 // again is sound: it holds whole records, what was sent after it is sent again, too, and nothing of these shards is
 // acknowledged before it. A store that is away for a while costs time; those who wait are told when it is away for long,
-// and at once where it says that it takes no more writes.
+// and at once where it says that it takes no more writes. A node that stops does not wait for such a store, and not for long
+// for one that is there and refuses, as on a full disk.
 func (l *lane) arrive(ctx, life context.Context, f *flight) error {
 	backoff, began := minBackoff, time.Now()
 	for err := l.outcome(life, f); ; err = l.apply(life, f) {
@@ -92,8 +105,8 @@ func (l *lane) arrive(ctx, life context.Context, f *flight) error {
 		if final || class != status.Unavailable || time.Since(began) > l.role.opts.StoreRetry {
 			l.fail(f, err)
 		}
-		if final && ctx.Err() != nil { // the node stops, and would wait in vain
-			return storeFailed(class, err)
+		if ctx.Err() != nil && (final || class != status.Unavailable && l.stoppedFor() > refusedTime) {
+			return storeFailed(class, err) // the node stops, and would wait in vain
 		}
 		select {
 		case <-time.After(backoff):

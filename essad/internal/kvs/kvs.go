@@ -393,10 +393,14 @@ var errStopping = status.Safe(status.Errorf(status.Unavailable, "kvs: the node i
 
 // drained reports changes that did not reach the store.
 func (r *Role) drained() error {
-	if n := r.pending.Load(); n > 0 {
-		return status.Errorf(status.Unavailable, "kvs: %d bytes of changes did not reach the store before the end", n)
+	n := r.pending.Load()
+	if n == 0 {
+		return nil
 	}
-	return nil
+	if why := r.closed.Load(); why != nil {
+		return status.Errorf(status.Unavailable, "kvs: %d bytes of changes did not reach the store before the end: %w", n, why)
+	}
+	return status.Errorf(status.Unavailable, "kvs: %d bytes of changes did not reach the store before the end", n)
 }
 
 func (r *Role) storeName() string {

@@ -32,6 +32,8 @@ type lane struct {
 	under  chan *flight  // what is on its way, the oldest first
 	free   chan *flight
 
+	stopped atomic.Pointer[time.Time] // when the node was told to stop
+
 	dirty  atomic.Int64 // entries that the next batch would take
 	since  atomic.Int64 // when the oldest of them came, on the clock of now; 0: there are none
 	taken  atomic.Int64 // the same of what is being gathered
@@ -150,7 +152,11 @@ func (l *lane) run(ctx context.Context) {
 	defer end()
 	drain := time.AfterFunc(math.MaxInt64, end)
 	defer drain.Stop()
-	defer context.AfterFunc(ctx, func() { drain.Reset(l.role.opts.Drain) })()
+	defer context.AfterFunc(ctx, func() {
+		now := time.Now()
+		l.stopped.Store(&now)
+		drain.Reset(l.role.opts.Drain)
+	})()
 	var landing sync.WaitGroup
 	landing.Go(func() { l.land(ctx, life, end) })
 	for ctx.Err() == nil && l.wait(ctx) && l.muster(ctx) {

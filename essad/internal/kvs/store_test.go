@@ -120,6 +120,38 @@ func TestStopWithFailedStore(t *testing.T) {
 	}
 }
 
+// Nor does it wait for long for one that is there and refuses; where that ends in time, all is written.
+func TestStopWithFullStore(t *testing.T) {
+	for _, room := range []bool{false, true} {
+		t.Run(fmt.Sprint("room ", room), func(t *testing.T) {
+			d := newDisk(t)
+			n := start(t, kvs.Options{Store: d, Durability: "memory", Drain: time.Hour})
+			d.set(func(d *disk) { d.fail = status.Errorf(status.Overloaded, "the disk is full") })
+			if _, err := n.kvs.Set(ctxOf(t), user, "", []byte("k"), []byte("x"), client.PutOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			if room {
+				time.AfterFunc(500*time.Millisecond, func() { d.set(func(d *disk) { d.fail = nil }) })
+			}
+			began := time.Now()
+			err := n.stop()
+			if took := time.Since(began); took > 6*time.Second {
+				t.Errorf("stopping took %v", took)
+			}
+			if room {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			wantClass(t, err, status.Unavailable)
+			if err == nil || !strings.Contains(err.Error(), "did not reach the store") || !strings.Contains(err.Error(), "disk is full") {
+				t.Errorf("it says %v", err)
+			}
+		})
+	}
+}
+
 func TestFullWriteBuffer(t *testing.T) {
 	d := newDisk(t)
 	d.stuck = make(chan struct{})
