@@ -217,6 +217,11 @@ func (w *writer) run(rounds int) {
 	w.writing = false
 }
 
+// vectorWriter is a connection that writes several pieces in one system call.
+type vectorWriter interface {
+	WriteBuffers(net.Buffers) (int64, error)
+}
+
 func (b *batch) write(c net.Conn, small io.Writer) error {
 	if len(b.cuts) == 0 {
 		_, err := small.Write(b.buf)
@@ -230,6 +235,10 @@ func (b *batch) write(c net.Conn, small io.Writer) error {
 	}
 	if at < len(b.buf) {
 		bufs = append(bufs, b.buf[at:])
+	}
+	if v, ok := c.(vectorWriter); ok {
+		_, err := v.WriteBuffers(bufs)
+		return err
 	}
 	_, err := bufs.WriteTo(c)
 	return err

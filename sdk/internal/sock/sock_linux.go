@@ -22,6 +22,11 @@ func Write(fd uintptr, p []byte) (int, syscall.Errno) {
 	return result(syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))))
 }
 
+// writev is writev(2), likewise.
+func writev(fd uintptr, p []syscall.Iovec) (int, syscall.Errno) {
+	return result(syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))))
+}
+
 func result(n, _ uintptr, errno syscall.Errno) (int, syscall.Errno) {
 	if errno != 0 {
 		return 0, errno

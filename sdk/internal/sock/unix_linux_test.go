@@ -1,7 +1,10 @@
 package sock
 
 import (
+	"bytes"
+	"errors"
 	"io"
+	"net"
 	"sync"
 	"syscall"
 	"testing"
@@ -43,5 +46,35 @@ func TestRoomWakesOnlyWhoWaits(t *testing.T) {
 	}
 	if ready != 0 {
 		t.Error("room in the socket is still waited for")
+	}
+}
+
+// Pieces arrive in order and whole, also where the socket has room for a part of one.
+func TestWriteBuffers(t *testing.T) {
+	a, b := pair(t)
+	var want []byte
+	var bufs net.Buffers
+	for i := range 3000 {
+		piece := bytes.Repeat([]byte{byte(i)}, i%7*(i%1000))
+		bufs = append(bufs, piece)
+		want = append(want, piece...)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if n, err := a.WriteBuffers(bufs); err != nil || n != int64(len(want)) {
+			t.Errorf("%d of %d bytes, %v", n, len(want), err)
+		}
+	})
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(b, got); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	if !bytes.Equal(got, want) {
+		t.Error("other bytes arrived")
+	}
+	_ = b.Close()
+	if _, err := a.WriteBuffers(net.Buffers{[]byte("x"), []byte("y")}); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("to a peer that is gone: %v", err)
 	}
 }
