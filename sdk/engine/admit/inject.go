@@ -14,7 +14,6 @@ const (
 	inlineBulks  = 256     // of one function; the time a compiler takes for them can grow with the square of their number
 	bulkShift    = 5       // a unit of a bulk memory operation is 32 bytes
 	frameUnits   = 64      // stack units of any frame
-	leafFrame    = 4096    // frames of functions without calls up to this are not counted
 	maxFrame     = 1 << 28 // stack units of the heaviest frame counted
 )
 
@@ -26,10 +25,9 @@ const blockVoid = 0x40
 // several cycles per round. The local holds work that is paid for already: creditUnits at the function's entry, then
 // chargeUnits at a time. What is left of it when the function returns is lost, so the count errs on the safe side.
 //
-// A function that calls others has its frame counted, and one that does not if that frame is large. Its body is put into a block that has the function's results: the
-// block takes the place of the function as the outermost label, so every branch keeps its index, and a return becomes a
+// Where a function counts frames (frames.go), its body is put into a block that has the function's results: the block takes the place of the function as the outermost label, so every branch keeps its index, and a return becomes a
 // branch to it. All ways out but a trap pass through the block's end, where the frame is given back.
-func (w *writer) function(body span) {
+func (w *writer) function(body span, frame int32) {
 	s := &w.scr
 	a := &asm{w.body[:0]}
 	if !w.counted {
@@ -47,8 +45,7 @@ func (w *writer) function(body span) {
 	if s.loops {
 		a.i32(creditUnits).set(w.credit)
 	}
-	frame := w.frameCost()
-	framed := s.calls || frame > leafFrame
+	framed := frame > 0
 	if framed {
 		w.enterFrame(a, frame)
 	}

@@ -75,10 +75,12 @@ type scanner struct {
 	path, longest     uint64
 	unbroken          uint64 // cost of the code since its last label or safepoint
 	calls             bool   // there are calls
-	loops             bool   // some loop counts in the credit local
-	bulks             bool   // some operation may need a helper
-	vectors           bool   // there are values of 16 bytes
-	memoryBulks       int    // bulk memory operations so far
+	indirect          bool   // of a function that is not known
+	callees           []uint32
+	loops             bool // some loop counts in the credit local
+	bulks             bool // some operation may need a helper
+	vectors           bool // there are values of 16 bytes
+	memoryBulks       int  // bulk memory operations so far
 }
 
 // scan decodes one body and finds out what rewriting needs to know about it.
@@ -86,7 +88,7 @@ func (s *scanner) scan(function int, body span) error {
 	t := s.m.types[s.m.funcs[function]]
 	*s = scanner{
 		m: s.m, o: s.o, r: reader{b: s.m.b, pos: int(body.start), end: int(body.end)},
-		frames: s.frames[:0], edits: s.edits[:0], closed: s.closed[:0], dispatch: dispatch{targets: s.dispatch.targets[:0]},
+		frames: s.frames[:0], edits: s.edits[:0], closed: s.closed[:0], callees: s.callees[:0], dispatch: dispatch{targets: s.dispatch.targets[:0]},
 		before: nothing, function: function, results: int32(len(t.results)),
 	}
 	if err := s.readLocals(t.params); err != nil {
@@ -218,11 +220,13 @@ func (s *scanner) instruction() error {
 		return s.labels(from, prev)
 	case immFunc:
 		if f := r.index("function", len(s.m.funcs)); r.err == nil {
+			s.callees = append(s.callees, uint32(f))
 			s.invoke(s.m.types[s.m.funcs[f]])
 		}
 	case immIndirect:
 		t := r.index("type", len(s.m.types))
 		if r.index("table", len(s.m.tables)); r.err == nil {
+			s.indirect = true
 			s.invoke(s.m.types[t])
 		}
 	case immSelect:

@@ -116,6 +116,65 @@ func TestStackIsGivenBack(t *testing.T) {
 	}
 }
 
+// TestUncountedFrames: frames that are not counted come to a bounded number between those that are, whatever the shape of
+// calls: every endless recursion through functions that are too small to count ends at our limit, and calls that end give back
+// what they took.
+func TestUncountedFrames(t *testing.T) {
+	rt := newRuntime(t)
+	chain := func(n int, last []byte) (fns []fn) { // run calls 1, 1 calls 2, ...
+		for i := range n {
+			fns = append(fns, fn{name: fmt.Sprint("f", i), params: i32t, results: i32t, code: cat(0x20, 0, 0x10, uleb(uint64(i+1)))})
+		}
+		return append(fns, fn{name: "last", params: i32t, results: i32t, code: last})
+	}
+	// Down to zero: if n { return f0(n-1) }, directly or by the table.
+	again := func(call []byte) []byte {
+		return cat(0x20, 0, 0x45, 0x04, 0x40, i32c(7), 0x0f, 0x0b, 0x20, 0, i32c(1), 0x6b, call)
+	}
+	for name, last := range map[string][]byte{"direct": again(cat(0x10, 0)), "indirect": again(cat(i32c(0), 0x11, 0, 0))} {
+		for _, n := range []int{1, 3, 40, 400} {
+			m := &builder{
+				funcs: chain(n, last), tables: [][]byte{cat(0x70, 0, 1)}, elems: [][]byte{cat(0, i32c(0), 0x0b, 1, 0)}, memory: cat(0, 1),
+			}
+			guest := instantiate(t, rt, mustAdmit(t, m.bytes(), admit.Options{StackUnits: 1 << 20}).Wasm)
+			stack := guest.ExportedGlobal(admit.GlobalStack)
+			// Not one of the frames is of less than 64 units, and all but a few thousand units of them are counted.
+			rounds := uint64(1<<20/64/(n+1)) + 100
+			if out := outcome(guest, "f0", rounds); guest.ExportedGlobal(admit.GlobalReason).Get() != admit.ReasonStack {
+				t.Errorf("%s, %d in a row: %d rounds ended with %s", name, n, rounds, out)
+			}
+			setGlobal(t, guest, admit.GlobalStack, 1<<20)
+			if out := outcome(guest, "f0", 5); out != "[7]" || stack.Get() != 1<<20 {
+				t.Errorf("%s, %d in a row: %s, and %d of %d units are left", name, n, out, stack.Get(), 1<<20)
+			}
+		}
+	}
+}
+
+// TestDepthBegun: a recursion goes as deep when a function begins it that is too small to count as when the host does.
+func TestDepthBegun(t *testing.T) {
+	down := cat(0x20, 0, 0x45, 0x04, 0x40, i32c(7), 0x0f, 0x0b, 0x20, 0, i32c(1), 0x6b, 0x10, 0)
+	guest := instantiate(t, newRuntime(t), mustAdmit(t, (&builder{
+		funcs: []fn{
+			{name: "down", params: i32t, results: i32t, code: down},
+			{name: "begin", params: i32t, results: i32t, code: cat(0x20, 0, 0x10, 0)},
+		},
+		memory: cat(0, 1),
+	}).bytes(), admit.Options{}).Wasm)
+	depth := func(name string) (n uint64) {
+		for step := uint64(1 << 20); step > 0; step /= 2 {
+			setGlobal(t, guest, admit.GlobalStack, admit.StackUnits)
+			if outcome(guest, name, n+step) == "[7]" {
+				n += step
+			}
+		}
+		return n
+	}
+	if host, begun := depth("down"), depth("begin"); host < 100_000 || host-begun > 10 {
+		t.Errorf("%d levels, and %d where a function begins them", host, begun)
+	}
+}
+
 // TestGoDepth: Go programs recurse deeply without meeting the default limit.
 func TestGoDepth(t *testing.T) {
 	_, m := goGuests(t)
