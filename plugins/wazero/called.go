@@ -17,6 +17,9 @@ type called struct {
 	stack *int // bytes of its stack; nil where that cannot be found out
 }
 
+// grown tells whether its stack is too large to wait with an instance.
+func (c called) grown() bool { return c.stack == nil || *c.stack > maxStack }
+
 // What a waiting instance keeps of functions: so many, each with a stack that was not grown much.
 const (
 	maxCalled = 8

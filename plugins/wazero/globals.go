@@ -32,6 +32,15 @@ func (g *global) set(bits uint64) {
 	g.Set(bits)
 }
 
+// put is set where no other goroutine reads or sets the global: an atomic store takes longer than all else there is to it.
+func (g *global) put(bits uint64) {
+	if g.at != nil {
+		*g.at = bits
+		return
+	}
+	g.Set(bits)
+}
+
 // places are the offsets of a module's globals in wazero's record of an instance, of which they are a part. All globals are
 // set back after each call, and a guest in Go has a dozen: through wazero's interfaces that takes as long as a host call.
 type places struct {

@@ -53,6 +53,9 @@ func (m *memory) Reallocate(size uint64) []byte {
 	return m.buf
 }
 
+// guests returns what the guest has of it.
+func (m *memory) guests() []byte { return m.buf[:m.used:m.used] }
+
 // provide makes room for at least size bytes, and moves what there is.
 func (m *memory) provide(size int) bool {
 	if size == 0 {

@@ -56,10 +56,10 @@ type Guest struct {
 	stats     engine.Stats
 	begun     time.Time
 
-	need     int64        // bytes of memory to begin with
-	tables   int64        // of those, its tables
-	reserved atomic.Int64 // of the engine's budget
-	denied   error        // why memory did not grow
+	need     int64 // bytes of memory to begin with
+	tables   int64 // of those, its tables
+	reserved int64 // of the engine's budget, which only the goroutine that runs it changes
+	denied   error // why memory did not grow
 
 	watch watch
 	queue callQueue // nested calls that nobody has begun; guarded by slots
@@ -67,7 +67,7 @@ type Guest struct {
 	calls bool      // it has made nested calls; the goroutine's that runs the guest
 
 	parent     *Guest // of a nested call; it ends later
-	prev, next *Guest // calls from outside; guarded by Runtime.mu
+	prev, next *Guest // calls from outside; guarded by modules.mu
 
 	ended atomic.Bool // cause is set
 
@@ -203,7 +203,8 @@ func (g *Guest) leavePool() {
 
 // unreserve gives back the memory.
 func (g *Guest) unreserve() {
-	if n := g.reserved.Swap(0); n > 0 {
+	if n := g.reserved; n > 0 {
+		g.reserved = 0
 		g.rt.budget.release(n)
 		g.rt.slots.freed()
 	}
@@ -453,7 +454,7 @@ func (g *Guest) GrowMemory(_, to uint64) bool {
 
 // claim sees to it that so many bytes of the engine's budget are the invocation's.
 func (g *Guest) claim(total int64) bool {
-	more := total - g.reserved.Load()
+	more := total - g.reserved
 	if more <= 0 {
 		return true
 	}
@@ -461,7 +462,7 @@ func (g *Guest) claim(total int64) bool {
 		g.denied = status.Errorf(status.Overloaded, "the engine had no memory left for the guest to have %d bytes", total)
 		return false
 	}
-	g.reserved.Add(more)
+	g.reserved += more
 	return true
 }
 

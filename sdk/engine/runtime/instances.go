@@ -31,7 +31,7 @@ func (g *Guest) obtain() error {
 	r := g.ready
 	if g.ready = nil; r == nil { // another call may have left one meanwhile
 		if r = g.rt.pools.take(p); r != nil {
-			g.reserved.Add(r.charge)
+			g.reserved += r.charge
 		}
 	}
 	if r != nil {
@@ -373,7 +373,9 @@ func (g *Guest) keep(size int) bool {
 	}
 	r.Bind(nil)
 	g.res, g.inst, g.pool = nil, nil, nil
-	if spare := g.reserved.Swap(0) - r.charge; spare > 0 {
+	spare := g.reserved - r.charge
+	g.reserved = 0
+	if spare > 0 {
 		g.rt.budget.release(spare)
 	} else if !g.rt.budget.reserve(-spare) {
 		r.charge += spare

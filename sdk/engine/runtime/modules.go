@@ -296,10 +296,21 @@ func (i Import) signature() string {
 func (ms *modules) take(id string) (*module, error) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	m := ms.byID[id]
+	return ms.find(id)
+}
+
+// find is take while the lock is held.
+func (ms *modules) find(id string) (*module, error) {
 	if ms.closed {
 		return nil, errClosed()
 	}
+	if newest := ms.order.Front(); newest != nil { // often it is that again
+		if m := newest.Value.(*module); m.id == id {
+			m.refs++
+			return m, nil
+		}
+	}
+	m := ms.byID[id]
 	if m == nil {
 		e := status.Errorf(status.NotFound, "module %s is not prepared on this engine", id)
 		e.Detail = "module"

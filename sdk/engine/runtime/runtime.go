@@ -56,7 +56,7 @@ type Runtime struct {
 
 	guests sync.Pool // *Guest that nobody refers to
 
-	mu     sync.Mutex
+	// Guarded by modules.mu, for who begins a call or ends one takes or gives back a module as well.
 	closed bool
 	live   *Guest        // calls from outside, a list; the newest
 	gone   chan struct{} // is closed when there are none and will be none
@@ -117,15 +117,11 @@ func (rt *Runtime) Update(_ context.Context, us []engine.CacheUpdate) error {
 // each for a moment, no more than the result is allocated, and where functions defer something they have few ends.
 func (rt *Runtime) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, error) {
 	g := rt.newGuest()
-	if !rt.enlist(g) {
-		return nil, errClosed()
-	}
-	defer rt.dismiss(g) // when all that Close takes away is given back
-	m, err := rt.modules.take(c.Module)
+	m, err := rt.enlist(g, c.Module)
 	if err != nil {
 		return nil, err
 	}
-	defer rt.modules.give(m)
+	defer rt.dismiss(g, m)
 	return g.invoke(ctx, c, m)
 }
 
@@ -179,7 +175,7 @@ func (g *Guest) admit(now *time.Time) error {
 	if err := acquire(g.context(), g.call.Deadline, g.need); err != nil {
 		return g.orCause(err)
 	}
-	g.reserved.Store(g.need)
+	g.reserved = g.need
 	begun := time.Now()
 	g.stats.Queued = begun.Sub(*now)
 	*now = begun
@@ -195,7 +191,7 @@ func (g *Guest) reserve(reserve func(int64) bool) bool {
 	if !reserve(max(g.need-own, 0)) {
 		return false
 	}
-	g.reserved.Store(max(g.need, own))
+	g.reserved = max(g.need, own)
 	return true
 }
 
@@ -238,22 +234,34 @@ func ctxError(ctx context.Context) error {
 	return err
 }
 
-// enlist makes a call one that Close ends and waits for. It returns false where the engine is closed.
-func (rt *Runtime) enlist(g *Guest) bool {
-	rt.mu.Lock()
-	defer rt.mu.Unlock()
+// enlist takes a call's module, and makes the call one that Close ends and waits for. It fails where the engine is closed.
+func (rt *Runtime) enlist(g *Guest, module string) (*module, error) {
+	ms := rt.modules
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
 	if rt.closed {
-		return false
+		return nil, errClosed()
+	}
+	m, err := ms.find(module)
+	if err != nil {
+		return nil, err
 	}
 	if g.next = rt.live; g.next != nil {
 		g.next.prev = g
 	}
 	rt.live = g
-	return true
+	return m, nil
 }
 
-func (rt *Runtime) dismiss(g *Guest) {
-	rt.mu.Lock()
+// dismiss is the end of a call. Its module is given back first: Close waits for nothing else before it takes those away.
+func (rt *Runtime) dismiss(g *Guest, m *module) {
+	ms := rt.modules
+	ms.mu.Lock()
+	if m.refs--; m.dropped && m.refs == 0 {
+		ms.mu.Unlock()
+		ms.free(m)
+		ms.mu.Lock()
+	}
 	if g.next != nil {
 		g.next.prev = g.prev
 	}
@@ -262,7 +270,7 @@ func (rt *Runtime) dismiss(g *Guest) {
 	} else if rt.live = g.next; rt.live == nil && rt.closed {
 		close(rt.gone)
 	}
-	rt.mu.Unlock()
+	ms.mu.Unlock()
 	rt.recycle(g)
 }
 
@@ -272,9 +280,9 @@ func errClosedWhile() error {
 
 // Close implements engine.Engine.
 func (rt *Runtime) Close() error {
-	rt.mu.Lock()
+	rt.modules.mu.Lock()
 	if rt.closed {
-		rt.mu.Unlock()
+		rt.modules.mu.Unlock()
 		return nil
 	}
 	rt.closed = true
@@ -284,7 +292,7 @@ func (rt *Runtime) Close() error {
 	if rt.live == nil {
 		close(rt.gone)
 	}
-	rt.mu.Unlock()
+	rt.modules.mu.Unlock()
 	<-rt.gone
 	rt.watch.stop()
 	rt.idle.stop()
