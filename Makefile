@@ -16,9 +16,7 @@ GOBUILD = CGO_ENABLED=0 GOARCH=$(ARCH) $(GO) build $(TRIMPATH) -ldflags='-s -w -
 # The race detector needs a C compiler.
 CC      := $(shell $(GO) env CC)
 RACE    := $(shell command -v $(CC) >/dev/null 2>&1 && echo -race)
-# At its end it waits for a second for what is still running, in each process that a test starts: there are hundreds, and
-# a test waits for what it has started.
-TESTENV := $(if $(RACE),CGO_ENABLED=1 GORACE='atexit_sleep_ms=50 $(GORACE)',)
+TESTENV := $(if $(RACE),CGO_ENABLED=1,)
 
 # Tools, pinned. `go run` builds each once and keeps it in the build cache, and go.mod stays clean.
 GOLANGCI     := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
