@@ -59,6 +59,7 @@ type Conn struct {
 	progress atomic.Uint64
 	endOnce  sync.Once
 	err      error
+	over     atomic.Bool   // err is set
 	ended    chan struct{} // closed when err is set and every waiter is woken
 	read     chan struct{} // closed when the reader has returned
 }
@@ -184,12 +185,10 @@ func (c *Conn) Done() <-chan struct{} { return c.ended }
 
 // Err is why the connection ended, or nil while it has not. It is an ErrEnded.
 func (c *Conn) Err() error {
-	select {
-	case <-c.ended:
-		return c.err
-	default:
+	if !c.over.Load() {
 		return nil
 	}
+	return c.err
 }
 
 // Call sends a request whose body is head followed by tail and waits for the reply, which the caller owns. Where ctx ends
@@ -336,6 +335,7 @@ func (c *Conn) End(cause error) { c.end(cause) }
 func (c *Conn) end(cause error) {
 	c.endOnce.Do(func() {
 		c.err = fmt.Errorf("%w: %w", ErrEnded, cause)
+		c.over.Store(true) // before any request gets that error: who has it may ask whether it is the connection's
 		c.nc.Close()
 		c.w.end(c.err)
 		c.out.end(c.err)
