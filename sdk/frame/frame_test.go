@@ -702,3 +702,24 @@ func FuzzConn(f *testing.F) {
 		c.Close()
 	})
 }
+
+// Who gets the error of a connection that has ended, and asks it at once, is told that it has.
+func TestEndIsKnownToThoseItEnds(t *testing.T) {
+	for range 50 {
+		a, b := pair(t, options(), options())
+		var wg sync.WaitGroup
+		for range 200 {
+			wg.Go(func() {
+				_, err := a.Call(context.Background(), typeWait, nil, nil)
+				if !errors.Is(err, ErrEnded) || a.Err() == nil {
+					t.Errorf("a call ended with %v, and its connection says %v", err, a.Err())
+				}
+			})
+		}
+		for end := time.Now().Add(20 * time.Second); a.Unanswered() < 200 && time.Now().Before(end); {
+			time.Sleep(100 * time.Microsecond)
+		}
+		_ = b.Close()
+		wg.Wait()
+	}
+}
