@@ -13,7 +13,7 @@ import (
 // each process on its way more than the operation does, and the store an own fsync unless it meets others there.
 //
 // A write that is alone goes at once, as a request of its own. While pipeDepth requests of its lane are under way, those
-// that come gather, and leave together when one of these has ended. So nothing waits for company that may not come, and
+// that come gather, and their share (see share) leaves together when one of these has ended. So nothing waits for company that may not come, and
 // how many share a request follows from how long one takes.
 type pipe struct {
 	mu    sync.Mutex

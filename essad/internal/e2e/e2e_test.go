@@ -159,6 +159,13 @@ func stopShared() {
 	if d == nil || d.cmd == nil {
 		return
 	}
+	d.end()
+	os.RemoveAll(d.dir)
+	os.RemoveAll(filepath.Dir(d.socket))
+}
+
+// end has the daemon stop, and kills one that does not.
+func (d *daemon) end() {
 	_ = d.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-d.exited:
@@ -166,8 +173,6 @@ func stopShared() {
 		_ = d.cmd.Process.Kill()
 		<-d.exited
 	}
-	os.RemoveAll(d.dir)
-	os.RemoveAll(filepath.Dir(d.socket))
 }
 
 // guest is a module that TestMain has built.

@@ -18,13 +18,7 @@ func (d *daemon) stopsFailed(wants ...string) {
 	d.t.Helper()
 	plugins := d.children()
 	begun := time.Now()
-	_ = d.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-d.exited:
-	case <-time.After(patience):
-		_ = d.cmd.Process.Kill()
-		<-d.exited
-	}
+	d.end()
 	took := time.Since(begun)
 	d.t.Logf("stopped within %v", took)
 	if took > 8*time.Second {

@@ -57,6 +57,9 @@ func (r *Role) writeGroup(q transport.Later, o *operations) bool {
 		g.next++
 	}
 	g.ask()
+	if n >= largeGroup {
+		runtime.Gosched()
+	}
 	if g.next < n {
 		go g.slow()
 		return true
@@ -135,9 +138,6 @@ func (g *group) ask() {
 	g.asks = nil
 	for _, l := range g.role.lanes {
 		l.poke(g.d == annav1.Durability_SYNC)
-	}
-	if len(g.writes.ops) >= largeGroup {
-		runtime.Gosched()
 	}
 }
 

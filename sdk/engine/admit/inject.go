@@ -25,8 +25,8 @@ const blockVoid = 0x40
 // several cycles per round. The local holds work that is paid for already: creditUnits at the function's entry, then
 // chargeUnits at a time. What is left of it when the function returns is lost, so the count errs on the safe side.
 //
-// Where a function counts frames (frames.go), its body is put into a block that has the function's results: the block takes the place of the function as the outermost label, so every branch keeps its index, and a return becomes a
-// branch to it. All ways out but a trap pass through the block's end, where the frame is given back.
+// Where a function counts frames (frames.go), its body is put into a block that has the function's results: the block takes
+// the place of the function as the outermost label, so every branch keeps its index, and a return becomes a branch to it. All ways out but a trap pass through the block's end, where the frame is given back.
 func (w *writer) function(body span, frame int32) {
 	s := &w.scr
 	a := &asm{w.body[:0]}

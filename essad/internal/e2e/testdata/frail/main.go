@@ -24,7 +24,9 @@ type frail struct {
 	fails string
 }
 
-func (*frail) Info() storage.Info { return storage.Info{Name: "frail", Version: "0.1", Persistent: true} }
+func (*frail) Info() storage.Info {
+	return storage.Info{Name: "frail", Version: "0.1", Persistent: true}
+}
 
 func (f *frail) Apply(ctx context.Context, b storage.Batch) error {
 	if _, err := os.Stat(f.fails); err == nil {
