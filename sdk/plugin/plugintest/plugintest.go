@@ -65,6 +65,9 @@ func openEngine(t testing.TB, name string, b engine.Border, o enginetest.Options
 	cmd := exec.Command("/proc/self/exe")
 	cmd.ExtraFiles = []*os.File{inherited}
 	cmd.Env = []string{plugin.EnvDescriptor + "=3", "TMPDIR=" + t.TempDir(), plugin.EnvLogLevel + "=warn"}
+	if race, ok := os.LookupEnv("GORACE"); ok { // the options of the race detector, for it is there as well
+		cmd.Env = append(cmd.Env, "GORACE="+race)
+	}
 	client := goplugin.NewClient(&goplugin.ClientConfig{
 		HandshakeConfig: plugin.Handshake, VersionedPlugins: plugin.Versions(), Cmd: cmd, SkipHostEnv: true,
 		AllowedProtocols: []goplugin.Protocol{goplugin.ProtocolGRPC}, Logger: hclog.NewNullLogger(),

@@ -32,7 +32,8 @@ type Harness struct {
 	SeverLatency time.Duration
 	// Dropped is how many samples were lost between the sessions, where something there counts them that is no session's. It may be nil.
 	Dropped func() uint64
-	// LargePayload is the size of the largest payload to try where testing.Short() is off; 0 means 64 MiB.
+	// LargePayload is the size of the largest payload to try; 0 means 64 MiB. It is left out where testing.Short() is on, and
+	// with the race detector, which looks at every byte on its way.
 	LargePayload int
 	// PlainDeletes says that a delete cannot carry an attachment.
 	PlainDeletes bool
@@ -334,7 +335,7 @@ func pattern(n int) []byte {
 
 func (f *fabric) sizes() []int {
 	sizes := []int{0, 1, 63, 64, 1 << 10, 64<<10 - 1, 64 << 10, 64<<10 + 1, 1 << 20, 8 << 20}
-	if !testing.Short() {
+	if !testing.Short() && !raced {
 		large := f.h.LargePayload
 		if large == 0 {
 			large = 64 << 20
