@@ -226,9 +226,13 @@ type ExecutorMaxLimits struct {
 	WallTime  Duration `key:"wall_time" default:"0s" check:"min=0s" live:"true" doc:"Time of a call or run."`
 	CallDepth int      `key:"call_depth" default:"0" check:"min=0" live:"true" doc:"Calls nested in one another."`
 	HostCalls int64    `key:"host_calls" default:"0" check:"min=0" live:"true" doc:"Imported functions called."`
+	Args      ByteSize `key:"args" default:"0" check:"min=0" live:"true" doc:"Arguments of a nested call."`
 	Result    ByteSize `key:"result" default:"0" check:"min=0" live:"true" doc:"Result of a call."`
 	Log       ByteSize `key:"log" default:"0" check:"min=0" live:"true" doc:"Output of a call; that of a run is not capped."`
+	LogLine   ByteSize `key:"log_line" default:"0" check:"min=0" live:"true" doc:"One line of output. Beyond 1MiB no line goes anyway."`
+	Handles   int      `key:"handles" default:"0" check:"min=0" live:"true" doc:"Results a call has open at once."`
 	Fuel      int64    `key:"fuel" default:"0" check:"min=0" live:"true" doc:"Work of a call and of the calls it waits for."`
+	Stack     int64    `key:"stack" default:"0" check:"min=0" live:"true" doc:"Depth of the guest's stack. Who names none gets no more than the engine's default, 16777216, however much there may be; and no engine gives more than 67108864."`
 }
 
 // Engine is a plugin that runs WebAssembly. Its label is its name.

@@ -259,9 +259,13 @@ func (e *Executor) capProblems(add adder) {
 		{"wall_time", m.WallTime > 0 && l.WallTime > m.WallTime, l.WallTime, m.WallTime},
 		{"call_depth", m.CallDepth > 0 && l.CallDepth > m.CallDepth, l.CallDepth, m.CallDepth},
 		{"host_calls", m.HostCalls > 0 && l.HostCalls > m.HostCalls, l.HostCalls, m.HostCalls},
+		{"args", m.Args > 0 && l.Args > m.Args, l.Args, m.Args},
 		{"result", m.Result > 0 && l.Result > m.Result, l.Result, m.Result},
 		{"log", m.Log > 0 && l.Log > m.Log, l.Log, m.Log},
+		{"log_line", m.LogLine > 0 && l.LogLine > m.LogLine, l.LogLine, m.LogLine},
+		{"handles", m.Handles > 0 && l.Handles > m.Handles, l.Handles, m.Handles},
 		{"fuel", m.Fuel > 0 && l.Fuel > m.Fuel, l.Fuel, m.Fuel},
+		{"stack", m.Stack > 0 && l.Stack > m.Stack, l.Stack, m.Stack},
 	} {
 		if k.over {
 			add("executor.max_limits."+k.name, []string{"executor.limits." + k.name}, "Raise it, or lower what calls get that name nothing.",

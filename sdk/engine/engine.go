@@ -172,12 +172,15 @@ type Limits struct {
 	Log       int64 // bytes of output
 	LogLine   int64 // bytes of one line, beyond which it is cut
 	Handles   int   // open result handles
-	Stack     int64 // frames, weighted by their locals
+	Stack     int64 // frames, weighted by their locals; 0 is DefaultStack
 	// Fuel is the work that the guest may do, in units of about an instruction; initialisation does not count, nor what
 	// imports do. A nested call may use what its caller has left, and what it used is the caller's as well from when the
 	// caller waits for it. The default is no limit.
 	Fuel int64
 }
+
+// DefaultStack is the limit of the stack where none is named.
+const DefaultStack = 16 << 20
 
 // Result is how an invocation ended without an error.
 type Result struct {

@@ -12,7 +12,9 @@ executor {
     host_calls = 5
     result     = -1
     fuel       = 1000000
-    args       = "1MiB"
+    strikes    = 3
+    handles    = 65535
+    stack      = 1000000
   }
 }
 

@@ -14,6 +14,8 @@ import (
 
 	"github.com/essa-project/essad/config"
 	"github.com/essa-project/essad/sdk/client"
+	"github.com/essa-project/essad/sdk/engine"
+	"github.com/essa-project/essad/sdk/engine/runtime"
 	"github.com/essa-project/essad/sdk/status"
 	"github.com/essa-project/essad/sdk/transport"
 	fabrictransport "github.com/essa-project/essad/sdk/transport/zenoh"
@@ -202,4 +204,11 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.w.Write(p)
+}
+
+// What calls get that name no limit of the stack is said by the contract, and done by the engines' runtime.
+func TestDefaultStack(t *testing.T) {
+	if n := runtime.DefaultLimits.Stack; n != engine.DefaultStack {
+		t.Errorf("engines give %d, and engine.DefaultStack is %d", n, engine.DefaultStack)
+	}
 }

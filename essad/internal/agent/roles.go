@@ -101,7 +101,8 @@ func limits(l config.ExecutorLimits) engine.Limits {
 func maxLimits(l config.ExecutorMaxLimits) engine.Limits {
 	return engine.Limits{
 		Memory: int64(l.Memory), WallTime: l.WallTime.Std(), CallDepth: l.CallDepth, HostCalls: l.HostCalls,
-		Result: int64(l.Result), Log: int64(l.Log), Fuel: l.Fuel,
+		Args: int64(l.Args), Result: int64(l.Result), Log: int64(l.Log), LogLine: int64(l.LogLine),
+		Handles: l.Handles, Stack: l.Stack, Fuel: l.Fuel,
 	}
 }
 

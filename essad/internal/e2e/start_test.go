@@ -288,15 +288,24 @@ func TestMaxLimits(t *testing.T) {
   max_limits {
     memory    = "512MiB"
     wall_time = "300ms"
+    args      = "16MiB"
+    log_line  = "8KiB"
+    handles   = 65536
+    stack     = 20000000
   }
 }`, 1))
 	d.fails(codeDenied, []string{"limit of memory", "1073741824", "536870912", "executor.max_limits.memory"}, "deploy", "big", rude, "--memory", "1GiB")
 	d.fails(codeDenied, []string{"wall_time", "1m0s", "300ms"}, "deploy", "long", rude, "--wall-time", "1m")
+	for flag, name := range map[string]string{
+		"--max-args=17MiB": "args", "--max-line=9KiB": "log_line", "--handles=65537": "handles", "--handles=-1": "handles", "--stack=20000001": "stack",
+	} {
+		d.fails(codeDenied, []string{"limit of " + name, "executor.max_limits." + name}, "deploy", "much", rude, flag)
+	}
 	d.fails(125, []string{"limit of memory", "executor.max_limits.memory"}, "run", rude, "--memory", "1GiB", "--", "args")
-	if out := d.must("deployments"); strings.Contains(out, "big") || strings.Contains(out, "long") {
+	if out := d.must("deployments"); strings.Contains(out, "big") || strings.Contains(out, "long") || strings.Contains(out, "much") {
 		t.Errorf("what was refused is deployed:\n%s", out)
 	}
-	d.must("deploy", "fits", rude, "--memory", "512MiB", "--wall-time", "300ms")
+	d.must("deploy", "fits", rude, "--memory", "512MiB", "--wall-time", "300ms", "--max-args", "16MiB", "--max-line", "8KiB", "--handles", "65536", "--stack", "20000000")
 	d.must("deploy", "silent", rude)
 	d.must("call", "fits", "say", "--arg", "x")
 	// Who asks for no limit of time gets the most there may be, whatever the caller allows.

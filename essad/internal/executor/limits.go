@@ -20,8 +20,7 @@ type limits struct {
 // unlimited is the value of a limit that lifts it.
 const unlimited = -1
 
-// SetLimits changes what calls get that name nothing themselves, and the most that they may name. Of most it is
-// Memory, WallTime, Fuel, CallDepth, HostCalls, Result and Log that count.
+// SetLimits changes what calls get that name nothing themselves, and the most that they may name.
 func (r *Role) SetLimits(own, most engine.Limits) {
 	r.limits.mu.Lock()
 	defer r.limits.mu.Unlock()
@@ -47,23 +46,26 @@ func (b *limits) apply(l *essav1.Limits, run bool) (engine.Limits, error) {
 	if run {
 		most.Log = 0
 	}
+	if l.GetStack() == 0 && d.Stack == 0 && most.Stack > 0 {
+		d.Stack = min(engine.DefaultStack, most.Stack) // here 0 is no lifted limit, but the engine's own
+	}
 	for _, err := range []error{
 		capped("memory", &d.Memory, l.GetMemory(), most.Memory),
 		capped("wall_time", &d.WallTime, time.Duration(l.GetWallTimeNano()), most.WallTime),
 		capped("fuel", &d.Fuel, l.GetFuel(), most.Fuel),
 		capped("call_depth", &d.CallDepth, int(l.GetCallDepth()), most.CallDepth),
 		capped("host_calls", &d.HostCalls, l.GetHostCalls(), most.HostCalls),
+		capped("args", &d.Args, l.GetArgs(), most.Args),
 		capped("result", &d.Result, l.GetResult(), most.Result),
 		capped("log", &d.Log, l.GetLog(), most.Log),
+		capped("log_line", &d.LogLine, l.GetLogLine(), most.LogLine),
+		capped("handles", &d.Handles, int(l.GetHandles()), most.Handles),
+		capped("stack", &d.Stack, l.GetStack(), most.Stack),
 	} {
 		if err != nil {
 			return engine.Limits{}, err
 		}
 	}
-	set(&d.Args, l.GetArgs())
-	set(&d.LogLine, l.GetLogLine())
-	set(&d.Handles, int(l.GetHandles()))
-	set(&d.Stack, l.GetStack())
 	return d, nil
 }
 

@@ -13,6 +13,7 @@ import (
 func TestLimitsAskedFor(t *testing.T) {
 	own := engine.Limits{Memory: 100, CallDepth: 10, HostCalls: 1000, Result: 50, Log: 70, Args: 5}
 	most := engine.Limits{Memory: 200, WallTime: time.Second, CallDepth: 10, HostCalls: 1000, Result: 50, Log: 80, Fuel: 9}
+	rest := engine.Limits{Args: 6, LogLine: 7, Handles: 8, Stack: engine.DefaultStack + 1}
 	got := func(change func(*engine.Limits)) engine.Limits {
 		want := own
 		change(&want)
@@ -48,6 +49,18 @@ func TestLimitsAskedFor(t *testing.T) {
 		{name: "a run's output is its reader's", most: most, run: true, ask: &essav1.Limits{Log: -1}, want: got(func(l *engine.Limits) {
 			l.Log, l.WallTime, l.Fuel = -1, time.Second, 9
 		})},
+		{name: "the rest: nothing asked", most: rest, want: got(func(l *engine.Limits) {
+			l.LogLine, l.Handles, l.Stack = 7, 8, engine.DefaultStack
+		})},
+		{name: "little stack: nothing asked", most: engine.Limits{Stack: 9}, want: got(func(l *engine.Limits) { l.Stack = 9 })},
+		{name: "the rest: as much as there may be", most: rest, ask: &essav1.Limits{
+			Args: 6, LogLine: 7, Handles: 8, Stack: engine.DefaultStack + 1,
+		}, want: got(func(l *engine.Limits) { l.Args, l.LogLine, l.Handles, l.Stack = 6, 7, 8, engine.DefaultStack+1 })},
+		{name: "args", most: rest, ask: &essav1.Limits{Args: 9}, fail: []string{"args", "9", "6", "executor.max_limits.args"}},
+		{name: "log line", most: rest, run: true, ask: &essav1.Limits{LogLine: 9}, fail: []string{"log_line", "9", "7", "executor.max_limits.log_line"}},
+		{name: "handles", most: rest, ask: &essav1.Limits{Handles: 9}, fail: []string{"handles", "9", "8", "executor.max_limits.handles"}},
+		{name: "no limit of handles", most: rest, ask: &essav1.Limits{Handles: -1}, fail: []string{"handles", "no limit", "8"}},
+		{name: "stack", most: rest, ask: &essav1.Limits{Stack: 1 << 30}, fail: []string{"stack", "1073741824", "16777217", "executor.max_limits.stack"}},
 		{name: "fuel", most: most, run: true, ask: &essav1.Limits{Fuel: 10}, fail: []string{"fuel", "10", "9"}},
 	} {
 		l := limits{own: own, most: c.most}
