@@ -9,9 +9,9 @@ DIST    := dist
 PLUGINS := $(BIN)/lib/essad/plugins
 AGENT   := github.com/essa-project/essad/essad/internal/agent
 
-# Programs are static (CGO_ENABLED=0): the same file runs on every Linux.
-# What is packaged also forgets the paths of this machine (-trimpath), which compiles everything anew.
-GOBUILD = CGO_ENABLED=0 GOARCH=$(ARCH) $(GO) build $(TRIMPATH) -ldflags='-s -w -X $(AGENT).Version=$(VERSION)'
+# Programs are static (CGO_ENABLED=0): the same file runs on every Linux. They forget the paths of this machine (-trimpath),
+# for what is packaged must, and to compile everything once more for that would take minutes.
+GOBUILD = CGO_ENABLED=0 GOARCH=$(ARCH) $(GO) build -trimpath -ldflags='-s -w -X $(AGENT).Version=$(VERSION)'
 
 # The race detector needs a C compiler.
 CC      := $(shell $(GO) env CC)
@@ -75,7 +75,7 @@ $(PLUGINS)/essad-plugin-%: FORCE
 $(WASMTIME): FORCE
 	@if $(HAVE_WASMTIME); then \
 		mkdir -p $(@D) && echo "build $@ with the library of its Go module" && \
-		CGO_ENABLED=1 GOARCH=$(ARCH) CC="$(CC)" $(GO) build $(TRIMPATH) -ldflags='-s -w -X $(AGENT).Version=$(VERSION)' -o $@ ./plugins/wasmtime; \
+		CGO_ENABLED=1 GOARCH=$(ARCH) CC="$(CC)" $(GO) build -trimpath -ldflags='-s -w -X $(AGENT).Version=$(VERSION)' -o $@ ./plugins/wasmtime; \
 	else \
 		rm -f $@ && echo "the plugin wasmtime is left out: it needs a C compiler ($(CC)) for $(ARCH)"; \
 	fi
@@ -83,7 +83,7 @@ $(WASMTIME): FORCE
 $(WASMEDGE): FORCE
 	@if $(HAVE_WASMEDGE); then \
 		mkdir -p $(@D) && echo "build $@ with libwasmedge" && \
-		CGO_ENABLED=1 $(GO) build -tags wasmedge $(TRIMPATH) -ldflags='-s -w -X $(AGENT).Version=$(VERSION)' -o $@ ./plugins/wasmedge; \
+		CGO_ENABLED=1 $(GO) build -tags wasmedge -trimpath -ldflags='-s -w -X $(AGENT).Version=$(VERSION)' -o $@ ./plugins/wasmedge; \
 	else \
 		rm -f $@ && echo "the plugin wasmedge is left out: it needs a C compiler and libwasmedge-dev 0.14 (Debian trixie has it)"; \
 	fi
@@ -91,7 +91,7 @@ $(WASMEDGE): FORCE
 # Go guests are reactors: a Go command aborts when one of its exports is called without _start.
 $(BIN)/guests/%.wasm: FORCE
 	@mkdir -p $(@D)
-	CGO_ENABLED=0 GOOS=wasip1 GOARCH=wasm $(GO) build $(TRIMPATH) -buildmode=c-shared -ldflags='-s -w' -o $@ ./examples/$*
+	CGO_ENABLED=0 GOOS=wasip1 GOARCH=wasm $(GO) build -buildmode=c-shared -ldflags='-s -w' -o $@ ./examples/$*
 
 # What the race detector leaves out or widens, because it costs memory, stack and time: bounds of memory, compiled code,
 # guests in Go, values of tens of megabytes, and system calls past the scheduler.
@@ -134,7 +134,7 @@ test: ## run all tests, with the race detector where a C compiler is there
 .PHONY: test-wasmedge
 test-wasmedge: ## test the plugin wasmedge, where libwasmedge is
 	$(GO) vet -tags wasmedge ./plugins/wasmedge
-	CGO_ENABLED=1 $(GO) test -race -tags wasmedge -timeout 15m $(TESTFLAGS) ./plugins/wasmedge
+	$(TESTENV) CGO_ENABLED=1 $(GO) test -race -tags wasmedge -timeout 15m $(TESTFLAGS) ./plugins/wasmedge
 	CGO_ENABLED=1 $(GO) test -tags wasmedge -timeout 5m -run '^(TestRuntime|TestCodeBomb)$$' ./plugins/wasmedge
 
 .PHONY: check
@@ -174,7 +174,7 @@ bench-compare: ## compare two outputs of make bench: OLD=a.txt NEW=b.txt
 
 .PHONY: demo
 demo: $(BIN)/essad $(PLUGIN_SET) $(BIN)/guests/hello.wasm $(BIN)/guests/test-function.wasm ## run functions that call each other and keep state through a kill -9
-	$(GO) run ./examples/demo -bin $(BIN)
+	CGO_ENABLED=0 $(GO) run -trimpath ./examples/demo -bin $(BIN)
 
 .PHONY: generate
 generate: ## regenerate protobuf code and guest wrappers
@@ -186,7 +186,6 @@ generate: ## regenerate protobuf code and guest wrappers
 	$(GO) generate ./...
 
 .PHONY: package
-package: TRIMPATH = -trimpath
 package: $(BIN)/essad $(BIN)/essagen $(PLUGIN_SET) ## build the .deb and the .rpm into dist/
 	@mkdir -p $(DIST)
 	@rm -f $(WASMEDGE) $(WASMTIME) # they have packages of their own
@@ -197,7 +196,6 @@ package: $(BIN)/essad $(BIN)/essagen $(PLUGIN_SET) ## build the .deb and the .rp
 
 # Which C library it needs is what the linker has recorded.
 .PHONY: package-wasmtime
-package-wasmtime: TRIMPATH = -trimpath
 package-wasmtime: $(WASMTIME) ## build the .deb and the .rpm of the plugin wasmtime into dist/, where a C compiler is
 	@mkdir -p $(DIST)
 	@test ! -e $(WASMTIME) || for packager in deb rpm; do \
@@ -207,7 +205,6 @@ package-wasmtime: $(WASMTIME) ## build the .deb and the .rpm of the plugin wasmt
 	done
 
 .PHONY: package-wasmedge
-package-wasmedge: TRIMPATH = -trimpath
 package-wasmedge: $(WASMEDGE) ## build the .deb of the plugin wasmedge into dist/, where libwasmedge is
 	@mkdir -p $(DIST)
 	@test -e $(WASMEDGE)
