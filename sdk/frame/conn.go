@@ -153,9 +153,9 @@ func (c *Conn) Progress() uint64 { return c.progress.Load() }
 // Unanswered is the number of requests that wait for the peer's reply.
 func (c *Conn) Unanswered() int { return c.out.unanswered() }
 
-// Overdue is how long the longest of the requests that were given up has waited for the peer's reply; 0 where none does.
-// A peer that heeds cancellation answers soon.
-func (c *Conn) Overdue() time.Duration { return c.out.overdue(time.Now()) }
+// Overdue is which of the requests that were given up has waited longest for the peer's reply, and since when it was given
+// up; 0 where none waits. A peer that heeds cancellation answers soon.
+func (c *Conn) Overdue() (id uint64, since time.Time) { return c.out.overdue() }
 
 // Owes reports whether the peer has not answered a request that was given up: the one an AbandonedError names.
 func (c *Conn) Owes(id uint64) bool { return c.out.owes(id) }

@@ -306,8 +306,8 @@ func TestStaleReply(t *testing.T) {
 	if second.ID&slotIndexMask == first.ID&slotIndexMask {
 		t.Error("the slot was used again before its reply")
 	}
-	if c.Overdue() <= 0 {
-		t.Error("the cancelled request is not overdue")
+	if id, since := c.Overdue(); id != first.ID || since.IsZero() {
+		t.Errorf("overdue is %d since %v, and the cancelled request is %d", id, since, first.ID)
 	}
 	r.send(typeEcho, FlagReply, first.ID, "late")
 	r.send(typeEcho, FlagReply, second.ID, "reply to second")
@@ -322,8 +322,8 @@ func TestStaleReply(t *testing.T) {
 	if err := <-result; err != nil {
 		t.Error(err)
 	}
-	if c.Unanswered() != 0 || c.Overdue() != 0 {
-		t.Errorf("unanswered %d, overdue %v", c.Unanswered(), c.Overdue())
+	if id, since := c.Overdue(); c.Unanswered() != 0 || id != 0 || !since.IsZero() {
+		t.Errorf("unanswered %d, overdue %d since %v", c.Unanswered(), id, since)
 	}
 }
 

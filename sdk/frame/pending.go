@@ -155,16 +155,16 @@ func (p *pending) unanswered() int {
 	return len(p.slots) - len(p.free)
 }
 
-// overdue is the age of the oldest abandoned request.
-func (p *pending) overdue(now time.Time) (age time.Duration) {
+// overdue is the request that was abandoned first of those that are.
+func (p *pending) overdue() (id uint64, since time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.slots {
-		if s.state == slotAbandoned {
-			age = max(age, now.Sub(s.since))
+		if s.state == slotAbandoned && (id == 0 || s.since.Before(since)) {
+			id, since = s.id, s.since
 		}
 	}
-	return age
+	return id, since
 }
 
 // owes reports whether the request with this id was abandoned and has no reply yet.

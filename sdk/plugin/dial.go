@@ -81,8 +81,12 @@ func (p *Process) Progress() uint64 { return p.peer.conn.Progress() }
 // Unanswered is the number of requests that wait for the plugin.
 func (p *Process) Unanswered() int { return p.peer.conn.Unanswered() }
 
-// Overdue is how long the longest of the cancelled requests has gone on nevertheless; 0 where none does.
-func (p *Process) Overdue() time.Duration { return p.peer.conn.Overdue() }
+// Overdue is which of the cancelled requests has gone on for longest nevertheless; 0 where none does. Engine.Cancelled may tell
+// what it was.
+func (p *Process) Overdue() (id uint64) {
+	id, _ = p.peer.conn.Overdue()
+	return id
+}
 
 // Ping asks the plugin for a sign of life.
 func (p *Process) Ping(ctx context.Context) error {
@@ -120,7 +124,7 @@ func dialEngine(ctx context.Context, ctl pluginv1.ControlClient, o DialOptions) 
 		return nil, status.Errorf(status.Internal, "dial engine %q: no border", o.Name)
 	}
 	e := &Engine{
-		log: logger(o.Logger), border: o.Border, grace: o.Grace, late: o.Late, sources: map[uint64]*source{},
+		log: logger(o.Logger), border: o.Border, grace: o.Grace, late: o.Late, sources: map[uint64]*source{}, given: map[uint64]Given{},
 	}
 	if err := e.dial(ctx, ctl, &o, EngineKind, frame.Options{Types: engineAsks, Handle: e.handle}); err != nil {
 		return nil, err

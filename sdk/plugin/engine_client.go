@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/frame"
+	"github.com/essa-project/essad/sdk/hlc"
 	"github.com/essa-project/essad/sdk/status"
 )
 
@@ -26,6 +28,37 @@ type Engine struct {
 	mu      sync.Mutex
 	nextSrc uint64
 	sources map[uint64]*source // what is being prepared
+	given   map[uint64]Given   // up: calls of which some are still owed, by their requests
+}
+
+// Given names a call that was given up. It has none of its arguments, which may be large.
+type Given struct {
+	Call                    hlc.ID
+	Scope, Module, Function string
+}
+
+// maxGiven bounds the calls that can be named. Beyond it those that are not owed any more are forgotten, and where all are,
+// no further one is named.
+const maxGiven = 128
+
+// giveUp remembers what a request was that may still be answered.
+func (e *Engine) giveUp(id uint64, c *engine.Call) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.given) >= maxGiven {
+		maps.DeleteFunc(e.given, func(id uint64, _ Given) bool { return !e.peer.conn.Owes(id) })
+	}
+	if len(e.given) < maxGiven {
+		e.given[id] = Given{Call: c.ID, Scope: c.Scope, Module: c.Module, Function: c.Function}
+	}
+}
+
+// Cancelled tells which call a request was, of which Overdue says that it goes on.
+func (e *Engine) Cancelled(id uint64) (g Given, known bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	g, known = e.given[id]
+	return g, known
 }
 
 var _ engine.Engine = (*Engine)(nil)
@@ -79,6 +112,9 @@ func (e *Engine) Invoke(ctx context.Context, c *engine.Call) (*engine.Result, er
 	f, err := e.peer.call(ctx, e.grace, typeInvoke, s.b, c.Args)
 	s.put()
 	if err != nil {
+		if a := (*frame.AbandonedError)(nil); errors.As(err, &a) {
+			e.giveUp(a.ID, c)
+		}
 		if id, late := e.isLate(c, err); late {
 			e.late(LateCall{Call: c, Silent: e.Progress() == before, id: id, process: &e.Process})
 		}

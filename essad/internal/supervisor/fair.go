@@ -14,6 +14,7 @@ import (
 type fairTime struct {
 	pid   int
 	start time.Time
+	still time.Duration            // in which this process did not run either
 	waits map[string]time.Duration // of each thread, for a processor, until start
 }
 
@@ -23,7 +24,7 @@ func startFairTime(pid int) fairTime {
 
 // passed reports whether the process had d. After latePatience times d it had it, whatever the machine did meanwhile.
 func (f *fairTime) passed(d time.Duration) bool {
-	wall := time.Since(f.start)
+	wall := time.Since(f.start) - f.still
 	switch {
 	case wall < d:
 		return false

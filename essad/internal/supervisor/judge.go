@@ -98,7 +98,7 @@ func (in *instance) owed(had []suspect) []suspect {
 // convict kills the process because of some of its calls.
 func (p *supervised) convict(in *instance, guilty []suspect) {
 	for _, s := range guilty {
-		p.log.Warn("a call did not end at its deadline", "call", s.Call.ID, "module", s.Call.Module, "function", s.Call.Function)
+		p.log.Warn("a call did not end at its deadline", "call", s.Call.ID, "scope", s.Call.Scope, "module", s.Call.Module, "function", s.Call.Function)
 	}
 	in.process.kill("killed: a call did not end at its deadline")
 	if p.killed == nil {

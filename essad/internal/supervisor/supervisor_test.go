@@ -24,6 +24,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/essa-project/essad/sdk/engine"
+	"github.com/essa-project/essad/sdk/hlc"
 	"github.com/essa-project/essad/sdk/status"
 )
 
@@ -311,8 +312,30 @@ func TestKillOfWhatMissedItsDeadline(t *testing.T) {
 	})
 }
 
+// lines are a log that is read while it is written.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 func TestHealth(t *testing.T) {
-	s := newSupervisor(t, Options{HealthEvery: 20 * time.Millisecond, HealthTimeout: 300 * time.Millisecond, CancelTimeout: 200 * time.Millisecond})
+	var log lines
+	s := newSupervisor(t, Options{
+		HealthEvery: 20 * time.Millisecond, HealthTimeout: 300 * time.Millisecond, CancelTimeout: 200 * time.Millisecond,
+		Logger: hclog.New(&hclog.LoggerOptions{Output: &log}),
+	})
 	e := echoEngine(t, s, EngineSpec{KillAfter: -1})
 	// A call that takes its time is not ill health.
 	if _, err := call(e, "sleep"); err != nil {
@@ -332,12 +355,54 @@ func TestHealth(t *testing.T) {
 		t.Error(err)
 	}
 	time.AfterFunc(20*time.Millisecond, cancel)
-	if _, err := e.Invoke(ctx, &engine.Call{Function: "sleep"}); status.Of(err) != status.Cancelled {
+	id := hlc.NewID()
+	if _, err := e.Invoke(ctx, &engine.Call{ID: id, Scope: "shop", Function: "sleep"}); status.Of(err) != status.Cancelled {
 		t.Errorf("cancelled: %v", err)
 	}
 	eventually(t, "killed for the cancelled call", func() bool {
 		return strings.Contains(s.Status()[0].LastError, "a cancelled call went on")
 	})
+	for _, want := range []string{"a cancelled call goes on", id.String(), "scope=shop", "function=sleep"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not say %q:\n%s", want, &log)
+		}
+	}
+}
+
+// Where the machine stands still, what it stood still for is not the plugin's time.
+func TestHealthOfAStoppedMachine(t *testing.T) {
+	s := newSupervisor(t, Options{HealthEvery: time.Hour})
+	e := echoEngine(t, s, EngineSpec{KillAfter: -1})
+	in := e.p.process()
+	o := Options{HealthEvery: time.Second, HealthTimeout: 15 * time.Second, CancelTimeout: 10 * time.Second}
+	h := health{in: in, opts: &o, log: hclog.NewNullLogger(), cancelMatters: true, last: time.Now(), alive: time.Now(), progress: in.conn.Progress()}
+	ctx, cancel := context.WithCancel(context.Background())
+	var calls sync.WaitGroup
+	calls.Go(func() { _, _ = e.Invoke(ctx, &engine.Call{Function: "sleep"}) })
+	eventually(t, "the call is there", func() bool { return in.conn.Unanswered() == 1 })
+	back := func(d time.Duration) { // as if that had been so long ago
+		h.last, h.alive, h.had.start = h.last.Add(-d), h.alive.Add(-d), h.had.start.Add(-d)
+	}
+	back(time.Hour)
+	if ill := h.check(time.Now()); ill != "" {
+		t.Errorf("after an hour in which nobody ran: %s", ill)
+	}
+	cancel()
+	calls.Wait()
+	for range 3 {
+		if ill := h.check(time.Now()); ill != "" {
+			t.Errorf("cancelled, after no time: %s", ill)
+		}
+		back(time.Hour)
+	}
+	if ill := h.check(time.Now()); ill != "" {
+		t.Errorf("cancelled, after an hour in which nobody ran: %s", ill)
+	}
+	h.had.waits = nil
+	h.had.start = h.had.start.Add(-10 * time.Second)
+	if ill := h.check(time.Now()); !strings.Contains(ill, "a cancelled call went on") {
+		t.Errorf("cancelled, after ten seconds: %q", ill)
+	}
 }
 
 func TestRestartsBackOff(t *testing.T) {

@@ -206,7 +206,7 @@ var (
 func (p *supervised) watch(in *instance) error {
 	tick := time.NewTicker(p.sup.opts.HealthEvery)
 	defer tick.Stop()
-	h := health{in: in, opts: &p.sup.opts, cancelMatters: p.cancelMatters, alive: time.Now()}
+	h := health{in: in, opts: &p.sup.opts, log: p.log, cancelMatters: p.cancelMatters, alive: time.Now(), last: time.Now()}
 	for {
 		select {
 		case <-p.ending.Done():
@@ -231,8 +231,12 @@ func (p *supervised) watch(in *instance) error {
 type health struct {
 	in            *instance
 	opts          *Options
+	log           hclog.Logger
 	cancelMatters bool
 
+	last     time.Time // check was called
+	given    uint64    // request that was given up first, of those that go on
+	had      fairTime  // since it was seen
 	progress uint64
 	alive    time.Time
 	pinging  bool
@@ -241,10 +245,14 @@ type health struct {
 
 // check returns what is wrong, or "".
 func (h *health) check(now time.Time) string {
-	if h.cancelMatters {
-		if d := h.in.conn.Overdue(); d > h.opts.CancelTimeout {
-			return fmt.Sprintf("killed: a cancelled call went on for %v", d.Round(time.Millisecond))
-		}
+	// Where nobody came here for twice as long as usual, the machine or this process stood still, and the plugin may have done
+	// so too: it is no part of its time.
+	if still := now.Sub(h.last) - h.opts.HealthEvery; still > h.opts.HealthEvery {
+		h.alive, h.had.still = h.alive.Add(still), h.had.still+still
+	}
+	h.last = now
+	if h.cancelMatters && h.goesOn(now) {
+		return fmt.Sprintf("killed: a cancelled call went on for %v", now.Sub(h.had.start).Round(time.Millisecond))
 	}
 	if h.pinging {
 		select {
@@ -268,6 +276,28 @@ func (h *health) check(now time.Time) string {
 		h.ping()
 	}
 	return ""
+}
+
+// goesOn reports whether a call that was given up goes on although the process had the time to end it.
+func (h *health) goesOn(now time.Time) bool {
+	id := h.in.conn.Overdue()
+	if id != h.given {
+		h.given = id
+		if id != 0 {
+			h.had = startFairTime(h.in.process.pid())
+		}
+	}
+	if id == 0 || !h.had.passed(h.opts.CancelTimeout) {
+		return false
+	}
+	went := []any{"for", now.Sub(h.had.start).Round(time.Millisecond)}
+	if h.in.engine != nil {
+		if g, known := h.in.engine.Cancelled(id); known {
+			went = append(went, "call", g.Call, "scope", g.Scope, "module", g.Module, "function", g.Function)
+		}
+	}
+	h.log.Warn("a cancelled call goes on", went...)
+	return true
 }
 
 func (h *health) ping() {
