@@ -9,6 +9,7 @@ import (
 
 	"github.com/essa-project/essad/sdk/engine"
 	"github.com/essa-project/essad/sdk/engine/abi"
+	"github.com/essa-project/essad/sdk/engine/snapshot"
 	"github.com/essa-project/essad/sdk/status"
 )
 
@@ -158,6 +159,7 @@ func (e *env) Monotonic() int64 { return e.rt.monotonic() + e.shift }
 func (rt *Runtime) monotonic() int64 { return int64(rt.set.Clock().Sub(processStart)) }
 
 func (e *env) Random(p []byte) error {
+	snapshot.Touch(p) // for the kernel may write into it
 	e.rt.set.Random(p)
 	(*Guest)(e).remember(p)
 	return (*Guest)(e).alive()

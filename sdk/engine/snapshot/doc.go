@@ -8,7 +8,8 @@
 //
 // Even that costs a few microseconds, as long as a short call takes. A page cannot become private without a page fault, and
 // Linux counts those per thread: who held the guest to one thread, and finds that this took none, need not ask (Restore's
-// quiet). That is the case for nearly all calls of a warm instance.
+// quiet). That is the case for nearly all calls of a warm instance. Where the processor allows, a Watch finds it without a
+// system call.
 //
 // It promises that after Restore the memory is the image's, byte for byte, or that it returned an error, and that a file
 // that is damaged, cut off or of another form is never mapped. Files are never changed once they have their name: who

@@ -12,10 +12,14 @@ import (
 
 // A Watch tells whether a thread takes page faults. Its goroutine is locked to its thread from Begin to Quiet.
 //
-// Asking the kernel takes a good part of what a short call takes, so the first question is left out where it can be: what the
-// last Watch of the same thread has read is what the thread has taken so far, or less. A fault in between, which has nothing
-// to do with the guest, makes an answer that is on the safe side and costs one scan; a thread that had one is asked twice
-// again for a while.
+// Asking the kernel takes a fifth of what a short call takes, so it is asked as seldom as can be. What it has said once is true
+// until the thread comes back from a fault, and a thread can be marked so that the processor itself takes the mark away then
+// (see marks). Where that does not work the first question is left out: what the last Watch of the same thread has read is
+// what the thread has taken so far, or less. A fault in between, which has nothing to do with the guest, makes an answer that
+// is on the safe side and costs one scan; a thread that had one is asked twice again for a while.
+//
+// What the kernel itself writes into a page on the thread's behalf, as read(2) does, goes unseen where the page is not private
+// yet: whoever hands memory that is watched to the kernel calls Touch first.
 type Watch struct {
 	thread *thread
 	faults int64 // that it had taken at Begin, or earlier; -1: nobody knows
@@ -23,7 +27,13 @@ type Watch struct {
 
 // Begin begins to look at the calling thread.
 func (w *Watch) Begin() {
-	if w.thread = self(); w.thread != nil {
+	w.thread = self()
+	switch {
+	case w.thread == nil:
+	case marks():
+		w.faults = w.thread.count()
+		return
+	default:
 		if w.faults = w.thread.last(); w.faults > 0 {
 			return
 		}
@@ -33,12 +43,26 @@ func (w *Watch) Begin() {
 
 // Quiet tells whether the thread has taken no page fault since Begin. True is certain.
 func (w *Watch) Quiet() bool {
+	if w.thread != nil && marks() {
+		now := w.thread.count()
+		return now >= 0 && now == w.faults
+	}
 	now := Faults()
 	quiet := now >= 0 && now == w.faults
 	if w.thread != nil {
 		w.thread.learn(now, quiet)
 	}
 	return quiet
+}
+
+// Touch makes the pages of p the mapping's own. It writes zeros into some of p, which is about to be overwritten.
+func Touch(p []byte) {
+	for at := 0; at < len(p); at += pageSize {
+		p[at] = 0
+	}
+	if len(p) > 0 {
+		p[len(p)-1] = 0
+	}
 }
 
 // Faults returns the number of page faults that the calling thread has taken, or -1.
@@ -82,6 +106,20 @@ func (t *thread) learn(faults int64, quiet bool) {
 	if !quiet {
 		t.asks.Store(asksAfter)
 	}
+}
+
+// count returns what the thread has taken: what it was when it was marked, if the mark is still there. It is marked before the
+// kernel is asked, so that a fault in between is counted or takes the mark away.
+func (t *thread) count() int64 {
+	if marked() {
+		if n := t.faults.Load(); n > 0 {
+			return n
+		}
+	}
+	setMark()
+	n := Faults()
+	t.faults.Store(n)
+	return n
 }
 
 // threads are the threads that have run guests, by id. Where there are more the rest is asked twice.

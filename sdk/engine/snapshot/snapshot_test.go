@@ -425,9 +425,22 @@ func TestParts(t *testing.T) {
 	}
 }
 
+// everyWatch runs a test with every way to learn of faults that this machine has.
+func everyWatch(t *testing.T, test func(*testing.T)) {
+	own := marks
+	defer func() { marks = own }()
+	if own() {
+		t.Run("marks", test)
+	}
+	marks = func() bool { return false }
+	t.Run("getrusage", test)
+}
+
 // TestQuiet: writes to private pages take no fault, and are undone without asking the kernel; the first write to a page
 // takes one.
-func TestQuiet(t *testing.T) {
+func TestQuiet(t *testing.T) { everyWatch(t, testQuiet) }
+
+func testQuiet(t *testing.T) {
 	goruntime.LockOSThread()
 	defer goruntime.UnlockOSThread()
 	source := patchy(t, 1<<20, random())
@@ -473,7 +486,9 @@ func TestQuiet(t *testing.T) {
 
 // TestWatch: on any thread, and however many there are, no fault goes unseen, whoever looked before; and where there is none
 // that is seen as well.
-func TestWatch(t *testing.T) {
+func TestWatch(t *testing.T) { everyWatch(t, testWatch) }
+
+func testWatch(t *testing.T) {
 	mem := anonymous(t, 8192*pageSize)
 	var next, quiet atomic.Int64
 	var wait, meet sync.WaitGroup
@@ -514,6 +529,70 @@ func TestWatch(t *testing.T) {
 	if quiet.Load() < 1000 {
 		t.Errorf("%d times nothing was seen where nothing was", quiet.Load())
 	}
+}
+
+// TestWatchWithin: a Watch that begins and ends within another one hides nothing from it.
+func TestWatchWithin(t *testing.T) {
+	everyWatch(t, func(t *testing.T) {
+		goruntime.LockOSThread()
+		defer goruntime.UnlockOSThread()
+		mem := anonymous(t, 300*pageSize)
+		for n := range 100 {
+			var outer, inner Watch
+			outer.Begin()
+			mem[3*n*pageSize] = 1
+			inner.Begin()
+			if n%2 == 0 {
+				mem[(3*n+1)*pageSize] = 1
+			}
+			if inner.Quiet() && n%2 == 0 {
+				t.Fatal("a fault was not seen by the inner one")
+			}
+			if outer.Quiet() {
+				t.Fatal("a fault was not seen by the outer one")
+			}
+		}
+	})
+}
+
+// TestTouch: what the kernel writes into a page that was touched is seen.
+func TestTouch(t *testing.T) {
+	everyWatch(t, func(t *testing.T) {
+		goruntime.LockOSThread()
+		defer goruntime.UnlockOSThread()
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		defer w.Close()
+		mem := anonymous(t, 400*pageSize)
+		took := int64(0)
+		for n := range 100 {
+			p := mem[(4*n+1)*pageSize-1:][:pageSize+2] // three pages
+			if _, err := w.Write(bytes.Repeat([]byte{7}, len(p))); err != nil {
+				t.Fatal(err)
+			}
+			var watch Watch
+			watch.Begin()
+			Touch(p)
+			if watch.Quiet() {
+				t.Fatal("touching took no fault")
+			}
+			before := Faults()
+			if _, err := unix.Read(int(r.Fd()), p); err != nil {
+				t.Fatal(err)
+			}
+			took += Faults() - before
+			if p[0] != 7 || p[len(p)-1] != 7 {
+				t.Fatal("what was read is not there")
+			}
+		}
+		if took > 20 { // some may be anybody's
+			t.Errorf("the kernel took %d faults in 300 pages that were touched", took)
+		}
+		Touch(nil)
+	})
 }
 
 // BenchmarkWatch is what looking for faults costs a call.

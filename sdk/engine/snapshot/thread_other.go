@@ -6,3 +6,7 @@ package snapshot
 const threadPointerBuilt = false
 
 func threadPointer() uintptr { return 0 }
+
+func setMark() {}
+
+func marked() bool { return false }
