@@ -157,7 +157,7 @@ func (c *code) Instantiate(g *runtime.Guest) (runtime.Instance, error) {
 
 func (c *code) Close() error { return c.compiled.Close(context.Background()) }
 
-var _ runtime.Keeper = (*instance)(nil)
+var _ runtime.Shrinker = (*instance)(nil)
 
 // instance is an instance of a module.
 type instance struct {
@@ -264,6 +264,18 @@ func (i *instance) WriteGlobals(bits []uint64) {
 	for n := range i.globals {
 		i.globals[n].put(bits[n])
 	}
+}
+
+// Shrink implements runtime.Shrinker. wazero takes what the allocator returns for the memory, whatever it asked for; so it is
+// asked for a page more, and is given less. It does not ask where the memory has its maximum.
+func (i *instance) Shrink(size int) bool {
+	if size <= 0 || size > i.memory.used {
+		return false
+	}
+	i.memory.cut = size
+	_, ok := i.mod.Memory().Grow(1)
+	i.memory.cut = 0
+	return ok && i.memory.used == size && int64(i.mod.Memory().Size()) == int64(size)
 }
 
 // Close implements runtime.Instance.

@@ -43,6 +43,29 @@ func TestIsolation(t *testing.T) {
 	}
 }
 
+// TestGrownIsKept: a call whose memory grows leaves its instance to the next one, unless it grows to its maximum.
+func TestGrownIsKept(t *testing.T) {
+	e := tested.OpenWith(t, &enginetest.Border{}, enginetest.Options{Workers: 1}, func(*runtime.Settings) {})
+	defer e.Close()
+	id, _ := enginetest.Prepare(t, e, enginetest.Wasm("grows.wasm"))
+	for n, pages := range []byte{2, 2, 7, 0, 1, 7, 40, 3, 63, 63, 1, 1} {
+		r, err := e.Invoke(t.Context(), &engine.Call{Module: id, Function: "grows", Args: []byte{pages, 0, 0, 0}})
+		if err != nil || string(r.Value) != "\x00\x00\x00\x00" {
+			t.Fatalf("call %d: %+v, error %v", n, r, err)
+		}
+		want := engine.Kept
+		switch n {
+		case 0:
+			want = engine.Initialised
+		case 9, 10: // after one that took all there may be
+			want = engine.Mapped
+		}
+		if r.Stats.Instance != want {
+			t.Errorf("call %d, which grows by %d pages: its instance is %v instead of %v", n, pages, r.Stats.Instance, want)
+		}
+	}
+}
+
 // TestNoneParked: without waiting instances every call has one made of the snapshot.
 func TestNoneParked(t *testing.T) {
 	e := tested.OpenWith(t, &enginetest.Border{}, enginetest.Options{}, func(s *runtime.Settings) { s.Parked = -1 })

@@ -22,6 +22,7 @@ type memory struct {
 	mapped bool // buf's array is a mapping, or is to be one
 	begun  bool
 	used   int // bytes the guest has
+	cut    int // what Reallocate is to cut the memory down to; 0: nothing
 }
 
 // Pooled buffers have sizes of 2^minClass to 2^maxClass bytes.
@@ -37,6 +38,10 @@ func (m *memory) Allocate(_, _ uint64) experimental.LinearMemory { return m }
 
 // Reallocate implements experimental.LinearMemory.
 func (m *memory) Reallocate(size uint64) []byte {
+	if m.cut > 0 {
+		m.used, m.cut = m.cut, 0
+		return m.buf[:m.used]
+	}
 	if uint64(m.used) >= size {
 		return m.buf[:size]
 	}

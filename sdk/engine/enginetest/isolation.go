@@ -19,6 +19,7 @@ func RunIsolation(t *testing.T, open Open) { testIsolation(t, open) }
 // testIsolation: nothing that one call leaves is seen by another, however its instance came about.
 func testIsolation(t *testing.T, open Open) {
 	t.Run("Dirty", func(t *testing.T) { testDirty(t, open, isolationCalls) })
+	t.Run("Grown", func(t *testing.T) { testGrown(t, open) })
 	t.Run("Reused", func(t *testing.T) { testReused(t, open) })
 	t.Run("WarmUp", func(t *testing.T) { testWarmUp(t, open) })
 	t.Run("Hook", func(t *testing.T) { testHook(t, open) })
@@ -136,6 +137,35 @@ func (x *fixture) dirtyOnce(t *testing.T, r *rand.Rand, digest, image []byte, ke
 	if res, err := x.invoke(x.function("says", nil)); err != nil || binary.LittleEndian.Uint32(res.Value) != 0 {
 		t.Errorf("a stream that another call closed is closed: %v %v", res, err)
 	}
+}
+
+// testGrown: memory that a call lets grow is as small as ever for the next one, has zeros where it grows again, and is not to be
+// reached before, however many calls let it grow at a time and by how much.
+func testGrown(t *testing.T, open Open) {
+	x := startWith(t, open, Options{}, &Border{}, "grows.wasm")
+	until := time.Now().Add(isolationTime / 4)
+	var wait sync.WaitGroup
+	for n := range isolationCallers {
+		wait.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(n), 2))
+			for i := 0; i < 20 || i < 300 && time.Now().Before(until); i++ {
+				pages := r.Uint32N(6)
+				if r.IntN(8) == 0 {
+					pages = r.Uint32N(64) // as far as its maximum
+				}
+				res, err := x.invoke(x.function("grows", binary.LittleEndian.AppendUint32(nil, pages)))
+				if err != nil || binary.LittleEndian.Uint32(res.Value) != 0 || res.Stats.Memory != uint64(1+pages)<<16 {
+					t.Errorf("a call that needs %d pages: %+v, error %v", pages, res, err)
+					return
+				}
+				if r.IntN(4) == 0 {
+					_, err := x.invoke(x.function("beyond", nil))
+					wantError(t, err, status.GuestFault, "")
+				}
+			}
+		})
+	}
+	wait.Wait()
 }
 
 // counts returns how often its instance had served "counts" when c found it.

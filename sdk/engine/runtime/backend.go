@@ -101,6 +101,15 @@ type Trimmer interface {
 	Trim()
 }
 
+// Shrinker is a Keeper whose memory can be made smaller again. Where an engine's are none, a call that lets its memory grow is
+// its instance's last.
+type Shrinker interface {
+	Keeper
+	// Shrink cuts the memory down to so many bytes, as if it had never grown. What is cut off stays mapped as it is, and is the
+	// guest's again when the memory grows. No call is under way. It returns false where that is not possible.
+	Shrink(size int) bool
+}
+
 // Import is one function to bind. Its parameters and results are i32 for each letter i, and i64 for each letter I.
 type Import struct {
 	Module, Name string

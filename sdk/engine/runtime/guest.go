@@ -449,7 +449,7 @@ func (g *Guest) GrowMemory(_, to uint64) bool {
 		g.denied = status.LimitError("memory", "the guest needed more than its limit of %d bytes of memory", g.lim.Memory)
 		return false
 	}
-	return g.claim(int64(to) + g.tables + g.mod.weight)
+	return g.claim(g.extent(int(to), g.res) + g.tables + g.mod.weight)
 }
 
 // claim sees to it that so many bytes of the engine's budget are the invocation's.

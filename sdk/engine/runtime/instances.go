@@ -19,8 +19,8 @@ import (
 //  3. It makes one, lays out its data and runs its initialisation (initialised). The first to do so for a pool takes the
 //     snapshot before it goes on, and from then on its own instance is one of the first kind.
 //
-// An instance is set back only after its call returned: a trap, an exit, an end from outside or memory that has grown is
-// its last.
+// An instance is set back only after its call returned: a trap, an exit or an end from outside is its last, as is a call that
+// lets the memory grow where the engine cannot make it smaller again.
 
 // obtain gives the invocation an instance.
 func (g *Guest) obtain() error {
@@ -35,7 +35,7 @@ func (g *Guest) obtain() error {
 		}
 	}
 	if r != nil {
-		if g.claim(int64(r.size) + g.tables + g.mod.weight) {
+		if g.claim(g.extent(r.size, r) + g.tables + g.mod.weight) {
 			r.Bind(g)
 			g.inst, g.res, g.stats.Instance = r.Keeper, r, engine.Kept
 			if p.reused {
@@ -57,6 +57,15 @@ func (g *Guest) obtain() error {
 		g.giveUp(err.Error())
 	}
 	return g.initialised()
+}
+
+// extent is how many bytes an instance may come to hold whose memory has so many: what an earlier call's had beyond them is
+// still there.
+func (g *Guest) extent(size int, r *resident) int64 {
+	if r != nil {
+		size = max(size, r.high)
+	}
+	return int64(size)
 }
 
 // arrange prepares the globals of an instance that is not set back.
@@ -314,7 +323,7 @@ func (g *Guest) verify(r *resident, s *snap) bool {
 	r.ReadGlobals(globals)
 	same := slices.Equal(globals, s.globals)
 	if s.image != nil {
-		same = same && s.image.Equal(r.Memory())
+		same = same && s.image.Equal(r.Memory()) && r.mapping.Clean()
 	}
 	if !same {
 		g.rt.log("an instance that was set back differs from its snapshot", "module", g.mod.id, "function", g.call.Function)
@@ -340,6 +349,15 @@ func (g *Guest) unpin() (quiet bool) {
 	return quiet
 }
 
+// shrinks tells whether an instance whose memory has grown can be set back, and prepares that.
+func (g *Guest) shrinks(r *resident) bool {
+	if _, ok := r.Keeper.(Shrinker); !ok || r.mapping == nil || r.size < r.snap.size {
+		return false
+	}
+	// Where the limit was another one than when the instance was made its memory may have moved.
+	return r.mapping.Extend(r.Memory()) == nil
+}
+
 // keep leaves the instance, whose call returned and whose memory has so many bytes, for others. It returns false where that
 // is not possible: then it is to be closed.
 func (g *Guest) keep(size int) bool {
@@ -354,7 +372,7 @@ func (g *Guest) keep(size int) bool {
 		r.trimmer.Trim()
 	}
 	if s := r.snap; s != nil {
-		if r.size != s.size {
+		if r.size != s.size && !g.shrinks(r) {
 			return false
 		}
 		private := 0
@@ -364,6 +382,13 @@ func (g *Guest) keep(size int) bool {
 				g.rt.log("setting back an instance failed", "module", g.mod.id, "error", err)
 				return false
 			}
+			r.high = r.mapping.High()
+		}
+		if r.size != s.size {
+			if !r.Keeper.(Shrinker).Shrink(s.size) {
+				return false
+			}
+			r.size = s.size
 		}
 		r.WriteGlobals(s.globals)
 		if every := int64(g.rt.set.VerifyRestores); every > 0 && g.rt.restores.Add(1)%every == 0 && !g.verify(r, s) {

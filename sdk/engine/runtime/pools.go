@@ -52,6 +52,7 @@ type resident struct {
 	trimmer Trimmer           // nil where the engine's instances are none
 	charge  int64             // of the engine's budget, while it is parked
 	size    int               // bytes of memory, while it is parked
+	high    int               // bytes up to where there are pages of its own: more, where an earlier call's memory grew
 	since   time.Time         // when it was parked, where it is heavy
 
 	seeds    rand.ChaCha8 // of the guest's random generators

@@ -11,7 +11,7 @@
 // that over their memory, and are set back to it after each call that returned; then they wait for the next call, within
 // bounds of number and memory, and give way to calls that need theirs. Heavy ones, of engines that copy code into each,
 // wait for a few seconds (idle). What is not restored by that decides what is not kept:
-// a call that traps, exits, is ended or grows its memory is its instance's last, and modules with other state of their
+// a call that traps, exits or is ended is its instance's last, on most engines also one that grows its memory, and modules with other state of their
 // own (tables that code writes, segments that it drops) get new instances, as do those whose initialisation looks at the
 // world. Data segments are taken out of modules at admission, for the host lays out memories anyway. So one compiled module
 // serves all instances, on every engine: a second module, with the snapshot as its data, would have to be compiled for each

@@ -82,6 +82,7 @@ type Mapping struct {
 	scan  *scanner
 	own   []part // the private pages at the last Restore
 	bytes int    // of those
+	high  int    // where the last of them ends
 }
 
 // giveBack is after how many Restores the private pages are given back, of which an unusual call may have left many.
@@ -112,11 +113,41 @@ func (im *Image) MapZeros(mem []byte, m Method) (*Mapping, error) {
 
 // drop gives every private page back.
 func (p *Mapping) drop() error {
-	p.own, p.bytes = p.own[:0], 0
+	p.forget()
 	if err := unix.Madvise(p.mem, unix.MADV_DONTNEED); err != nil {
 		return fmt.Errorf("give pages back: %w", err)
 	}
 	return nil
+}
+
+func (p *Mapping) forget() { p.own, p.bytes, p.high = p.own[:0], 0, 0 }
+
+// Extend has Restore see to more than the image's size: to mem, which begins where the mapping does and of which what is behind
+// it is an anonymous mapping that held zeros. Set back, it holds them again. What was seen to once stays so.
+func (p *Mapping) Extend(mem []byte) error {
+	have := len(p.mem)
+	switch {
+	case len(mem)%pageSize != 0 || len(mem) > 0 && base(mem) != base(p.mem):
+		return ErrUnfit
+	case len(mem) <= have:
+		return nil
+	}
+	// As in MapZeros. Large pages may have come by now, so all are given back, once.
+	_ = unix.Madvise(mem[have:], unix.MADV_NOHUGEPAGE)
+	if err := unix.Madvise(mem[have:], unix.MADV_DONTNEED); err != nil {
+		return fmt.Errorf("give pages back: %w", err)
+	}
+	p.mem = mem
+	return nil
+}
+
+// High returns up to where, from the beginning, there are private pages since the last Restore.
+func (p *Mapping) High() int { return p.high }
+
+// Clean tells whether all that Restore sees to is as Restore leaves it.
+func (p *Mapping) Clean() bool {
+	size := p.image.size
+	return p.image.Equal(p.mem[:size]) && (len(p.mem) == size || allZero(p.mem[size:]))
 }
 
 // Restore sets the memory back to the image. At most keep bytes of pages stay private; it returns how many do. quiet tells
@@ -127,9 +158,10 @@ func (p *Mapping) Restore(keep int, quiet bool) (private int, err error) {
 		return 0, p.drop()
 	}
 	if !quiet {
-		p.own, p.bytes = p.own[:0], 0
+		p.forget()
 		err := p.scan.each(p.mem, func(r region) {
 			p.bytes += r.to - r.from
+			p.high = r.to
 			p.image.each(r.from, r.to, func(at, n int, contents []byte) {
 				p.own = append(p.own, part{p.mem[at : at+n], contents})
 			})

@@ -531,6 +531,57 @@ func testWatch(t *testing.T) {
 	}
 }
 
+// TestExtend: what is behind the image is set back to zeros once the mapping reaches that far, by every method, and is counted.
+func TestExtend(t *testing.T) {
+	source := patchy(t, 64*pageSize, random())
+	im, err := New(memory(t, source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer im.Close()
+	for _, m := range []Method{Scan, Pagemap, All} {
+		if m < Best() {
+			continue
+		}
+		room := anonymous(t, 256*pageSize)
+		p, err := im.MapZeros(room[:len(source)], m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := random()
+		for _, pages := range []int{64, 80, 64, 96, 70, 256, 65} {
+			mem := room[:pages*pageSize]
+			for range 40 {
+				mem[r.IntN(len(mem))]++
+			}
+			mem[len(mem)-1] = 1
+			if err := p.Extend(mem); err != nil {
+				t.Fatal(err)
+			}
+			private, err := p.Restore(len(room), false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(mem[:len(source)], source) || !allZero(room[len(source):]) || !p.Clean() {
+				t.Fatalf("%v, %d pages: the memory differs", m, pages)
+			}
+			if high := p.High(); private > high || high > len(room) || (private == 0) != (high == 0) {
+				t.Errorf("%v, %d pages: %d bytes are private, up to %d", m, pages, private, high)
+			}
+			room[200*pageSize] = 1 // the guest's no more, or not yet
+			if pages == 256 {
+				if p.Clean() {
+					t.Errorf("%v: a change behind the image was not seen", m)
+				}
+			}
+			room[200*pageSize] = 0
+		}
+		if p.Extend(room[pageSize:]) == nil || p.Extend(room[:100]) == nil {
+			t.Errorf("%v: it reaches over memory that is not its own", m)
+		}
+	}
+}
+
 // TestWatchWithin: a Watch that begins and ends within another one hides nothing from it.
 func TestWatchWithin(t *testing.T) {
 	everyWatch(t, func(t *testing.T) {
