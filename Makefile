@@ -185,8 +185,15 @@ generate: ## regenerate protobuf code and guest wrappers
 	cd sdk/proto && PATH="$(CURDIR)/$(BIN)/tools:$$PATH" $(CURDIR)/$(BIN)/tools/buf generate
 	$(GO) generate ./...
 
+# The manual is what --help and the configuration's schema say. It is made by a program for this machine, whatever ARCH is.
+.PHONY: man
+man: ## write the manual's pages into bin/man/
+	@rm -rf $(BIN)/man
+	CGO_ENABLED=0 $(GO) run -trimpath -ldflags='-s -w -X $(AGENT).Version=$(VERSION)' ./essad man $(BIN)/man
+	@gzip -9n $(BIN)/man/*/*
+
 .PHONY: package
-package: $(BIN)/essad $(BIN)/essagen $(PLUGIN_SET) ## build the .deb and the .rpm into dist/
+package: $(BIN)/essad $(BIN)/essagen $(PLUGIN_SET) man ## build the .deb and the .rpm into dist/
 	@mkdir -p $(DIST)
 	@rm -f $(WASMEDGE) $(WASMTIME) # they have packages of their own
 	VERSION=$(VERSION) ARCH=$(ARCH) $(NFPM) package --config packaging/nfpm.yaml --packager deb --target $(DIST)/

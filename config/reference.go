@@ -9,17 +9,17 @@ import (
 
 // KeyInfo describes one key, for the reference, the man page and completion.
 type KeyInfo struct {
-	Path    string   // kvs.max_key; a block's label is NAME
-	Type    string   // as people say it
-	Default string   // as it is written; empty where there is none
-	Allowed []string // the values it may have, where they are few
-	Min     string
-	Max     string
-	Env     string // variable that sets it
-	Live    bool   // a reload changes it
-	Block   bool   // it holds keys
-	Role    bool   // a block that turns a role on
-	Doc     string
+	Path    string   `json:"path"`              // kvs.max_key; a block's label is NAME
+	Type    string   `json:"type"`              // as people say it
+	Default string   `json:"default,omitempty"` // as it is written; empty where there is none
+	Allowed []string `json:"allowed,omitempty"` // the values it may have, where they are few
+	Min     string   `json:"min,omitempty"`
+	Max     string   `json:"max,omitempty"`
+	Env     string   `json:"env,omitempty"`   // variable that sets it
+	Live    bool     `json:"live,omitempty"`  // a reload changes it
+	Block   bool     `json:"block,omitempty"` // it holds keys
+	Role    bool     `json:"role,omitempty"`  // a block that turns a role on
+	Doc     string   `json:"doc"`
 }
 
 // Keys lists every key and block in the order of the schema.
@@ -85,15 +85,36 @@ func Reference(w io.Writer) error {
 	return err
 }
 
-const referenceHead = `# Configuration reference
+const referenceHead = "# Configuration reference\n\n" + intro
 
-Files are HCL (` + "`.hcl`" + `) or YAML (` + "`.yaml`, `.yml`" + `); a folder's files are merged in the order of their names. A value is
+const intro = `Files are HCL (` + "`.hcl`" + `) or YAML (` + "`.yaml`, `.yml`" + `); a folder's files are merged in the order of their names. A value is
 looked for in this order, the later one wins: default, files, environment, flags. The variable of a key is ` + "`ESSA_`" + ` and its
 path in capitals with ` + "`__`" + ` for each dot: ` + "`kvs.max_key`" + ` is ` + "`ESSA_KVS__MAX_KEY`" + `. Any key can be given as
 ` + "`--set KEY=VALUE`" + `. Relative paths in a file are relative to the file.
 
 Sizes are written as ` + "`\"64MiB\"`" + `, durations as ` + "`\"30s\"`" + `. Keys marked *live* change on a reload (SIGHUP) without a restart.
 `
+
+// Intro says as plain text what a reader of the reference has to know first.
+func Intro() string { return plain(intro) }
+
+// plain takes the marks of Markdown out of a text.
+func plain(s string) string { return strings.NewReplacer("`", "", "*live*", "live").Replace(s) }
+
+// About says as plain text what a key is, and what it may be.
+func (k KeyInfo) About() string {
+	text := plain(k.Doc) + " (" + plain(k.typeCell())
+	if k.Default != "" {
+		text += ", by default " + k.Default
+	}
+	if k.Live {
+		text += "; live"
+	}
+	return text + ")"
+}
+
+// Heading is how one would write a block.
+func (k KeyInfo) Heading() string { return plain(k.heading()) }
 
 // heading writes a block's path as one would write the block.
 func (k KeyInfo) heading() string {

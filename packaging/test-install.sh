@@ -43,6 +43,7 @@ inside id essad
 inside sh -c 'test "$(stat -c %U:%G:%a /etc/essad)" = root:essad:750' || fail "/etc/essad has the wrong owner or mode"
 inside essad version
 inside essad validate /etc/essad
+inside sh -c 'zcat /usr/share/man/man1/essad-call.1.gz /usr/share/man/man5/essad.hcl.5.gz | grep -q "^\.SH NAME"' || fail "the manual is missing"
 if [ -n "$plugin" ]; then
 	cp "$plugin" "$root/plugin.deb"
 	cp "$here/../examples/splitter/splitter.wasm" "$root/splitter.wasm"

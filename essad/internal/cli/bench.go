@@ -179,6 +179,8 @@ func (a *app) benchCallCmd() *cobra.Command {
 		Short:   "Measure calls of a function: latency and calls per second",
 		Example: `  essad bench call shop total --arg u64:42 --clients 1,64 --duration 10s`,
 		Args:    cobra.ExactArgs(2),
+
+		ValidArgsFunction: a.completeDeployments(functionsOf),
 		RunE: func(cmd *cobra.Command, pos []string) error {
 			args, err := a.encodeArgs(&f)
 			if err != nil {

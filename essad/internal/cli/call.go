@@ -53,7 +53,8 @@ func (a *app) callCmd() *cobra.Command {
   essad call text to_uppercase --arg foobar --as str
   essad call hello sign --arg Ada --as 'result<vec<str>>'
   essad call shop import --arg-file order.bin --async`,
-		Args: cobra.ExactArgs(2),
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: a.completeDeployments(functionsOf),
 		RunE: func(cmd *cobra.Command, pos []string) error {
 			args, err := a.encodeArgs(&f)
 			if err != nil {

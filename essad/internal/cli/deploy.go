@@ -36,7 +36,8 @@ that what it computes is there for every call.`,
 		Example: `  essad deploy shop shop.wasm
   essad deploy shop shop.wasm --memory 64MiB --wall-time 2s --retry always
   essad deploy shop shop.wasm --engine wasmtime --isolation snapshot --warm-up prepare`,
-		Args: cobra.ExactArgs(2),
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: completeModule(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClient(cmd.Context(), func(c *client.Client, _ transport.Session) error {
 				sha, err := a.upload(cmd.Context(), c, args[1])
@@ -73,6 +74,9 @@ func (a *app) deployed(out *client.DeployReply) error {
 		state = "unchanged"
 	}
 	fmt.Fprintf(a.out, "%s %s version %s (module %.12s, %d functions)\n", state, m.Name, m.Version, m.Module, len(m.Functions))
+	if len(m.Functions) == 0 {
+		fmt.Fprintln(a.out, "nothing in it can be called: it exports nothing that takes one i32, the length of the arguments, and returns nothing")
+	}
 	if m.Fresh != "" && m.Isolation == "" {
 		fmt.Fprintf(a.out, "its calls start more slowly than others, in an instance made for each: %s\n", m.Fresh)
 	}
@@ -84,6 +88,8 @@ func (a *app) undeployCmd() *cobra.Command {
 		Use:   "undeploy NAME",
 		Short: "Take a deployment away; its state stays until it is deployed again",
 		Args:  cobra.ExactArgs(1),
+
+		ValidArgsFunction: a.completeDeployments(nil),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClient(cmd.Context(), func(c *client.Client, _ transport.Session) error {
 				if err := c.Undeploy(cmd.Context(), args[0]); err != nil {
@@ -104,6 +110,8 @@ func (a *app) rollbackCmd() *cobra.Command {
 		Use:   "rollback NAME [VERSION]",
 		Short: "Make an earlier version of a deployment active again",
 		Args:  cobra.RangeArgs(1, 2),
+
+		ValidArgsFunction: a.completeDeployments(versionsOf),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			version := ""
 			if len(args) == 2 {
@@ -212,7 +220,7 @@ while its name is deployed and its history (the last 32) holds it; "essad undepl
 					return err
 				}
 				if a.output == "json" {
-					return a.printJSON(out)
+					return a.printJSON(map[string]any{"removed": append([]*client.Module{}, out.Removed...), "bytes": out.Bytes})
 				}
 				if err := a.printModules(out.Removed); err != nil {
 					return err

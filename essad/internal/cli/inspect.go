@@ -184,7 +184,8 @@ func (a *app) logsCmd() *cobra.Command {
 		Short: "Show what a deployment's functions wrote",
 		Long: `Show what a deployment's functions wrote to standard output and standard error. Each executor keeps the newest
 executor.logs.ring bytes per deployment. A follower that is too slow misses lines; it never slows a function down.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeDeployments(nil),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withClient(cmd.Context(), func(c *client.Client, _ transport.Session) error {
 				if follow {

@@ -110,11 +110,15 @@ func (sh *kvsShell) do(ctx context.Context, words []string) error {
 // quit reports whether a line ends the session.
 func quit(line string) bool { return line == "quit" || line == "exit" || line == "q" }
 
+// maxLine bounds a line of commands: it holds the largest value that can be configured.
+const maxLine = 64 << 20
+
 // script reads commands from standard input. The first that fails ends it, with its exit code.
 func (sh *kvsShell) script(ctx context.Context) error {
 	in := bufio.NewScanner(sh.in)
-	in.Buffer(nil, 16<<20)
-	for n := 1; in.Scan(); n++ {
+	in.Buffer(nil, maxLine)
+	n := 1
+	for ; in.Scan(); n++ {
 		line := strings.TrimSpace(in.Text())
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
@@ -126,7 +130,13 @@ func (sh *kvsShell) script(ctx context.Context) error {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
 	}
-	return in.Err()
+	switch err := in.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return status.Errorf(status.Invalid, "line %d is longer than %d bytes: larger values go in by a client program, or by essad kvs import", n, maxLine)
+	case err != nil:
+		return status.Errorf(status.Unavailable, "read commands: %w", err)
+	}
+	return nil
 }
 
 // prompt is the session at a terminal. A command that fails says why; the session goes on.

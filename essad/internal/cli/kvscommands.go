@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -38,16 +39,25 @@ var kvsCommands = []kvsCommand{
 func read[V lattice.Value](sh *kvsShell, ctx context.Context, key string) (v V, version uint64, err error) {
 	got, version, err := sh.kvs.Get(ctx, client.UserSpace, "", []byte(key))
 	if status.Of(err) == status.NotFound {
-		return v, 0, status.Errorf(status.NotFound, "there is no key %q", key)
+		return v, 0, status.Errorf(status.NotFound, "there is no key %s", named(key))
 	}
 	if err != nil {
 		return v, 0, err
 	}
 	v, ok := got.(V)
 	if !ok {
-		return v, 0, status.Errorf(status.Conflict, "key %q holds a value of type %s; read it with %s", key, got.Tag(), readerOf(got.Tag()))
+		return v, 0, status.Errorf(status.Conflict, "key %s holds a value of type %s; read it with %s", named(key), got.Tag(), readerOf(got.Tag()))
 	}
 	return v, version, nil
+}
+
+// named is a key as errors quote it: one that is too long to be read is cut.
+func named(key string) string {
+	const most = 64
+	if len(key) > most {
+		return fmt.Sprintf("%q...", key[:most])
+	}
+	return strconv.Quote(key)
 }
 
 func readerOf(t lattice.Tag) string {
@@ -86,7 +96,7 @@ func (sh *kvsShell) get(ctx context.Context, args []string) error {
 func (sh *kvsShell) put(ctx context.Context, args []string) error {
 	version, err := sh.kvs.Set(ctx, client.UserSpace, "", []byte(args[0]), []byte(args[1]), client.PutOptions{})
 	if err != nil {
-		return fmt.Errorf("put %q: %w", args[0], err)
+		return fmt.Errorf("put %s: %w", named(args[0]), err)
 	}
 	return sh.success(args[0], version)
 }
@@ -116,7 +126,7 @@ func (sh *kvsShell) putSet(ctx context.Context, args []string) error {
 func (sh *kvsShell) merge(ctx context.Context, key string, v lattice.Value) error {
 	version, err := sh.kvs.Put(ctx, client.UserSpace, "", []byte(key), v, client.PutOptions{})
 	if err != nil {
-		return fmt.Errorf("put %q: %w", key, err)
+		return fmt.Errorf("put %s: %w", named(key), err)
 	}
 	return sh.success(key, version)
 }
@@ -168,10 +178,10 @@ func clockMap(c lattice.VectorClock) map[string]uint64 {
 func (sh *kvsShell) del(ctx context.Context, args []string) error {
 	found, err := sh.kvs.Delete(ctx, client.UserSpace, "", []byte(args[0]), client.PutOptions{})
 	if err != nil {
-		return fmt.Errorf("delete %q: %w", args[0], err)
+		return fmt.Errorf("delete %s: %w", named(args[0]), err)
 	}
 	if !found {
-		return status.Errorf(status.NotFound, "there is no key %q", args[0])
+		return status.Errorf(status.NotFound, "there is no key %s", named(args[0]))
 	}
 	if sh.output == "json" {
 		return sh.printJSON(map[string]any{"key": args[0], "deleted": true})

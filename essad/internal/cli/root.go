@@ -73,6 +73,14 @@ func run(ctx context.Context, args []string, s streams) int {
 	return exit
 }
 
+// classOf names the class of an error; a wrong command line is invalid.
+func classOf(err error) string {
+	if exitOf(err) == exitUsage {
+		return status.Invalid.String()
+	}
+	return status.Code(err)
+}
+
 // exitOf gives an error of a class that class's code; what has no class is a wrong command line.
 func exitOf(err error) int {
 	var e *status.Error
@@ -87,7 +95,7 @@ const exitUsage = 64
 
 func (a *app) printError(err error) {
 	if a.output == "json" {
-		_ = json.NewEncoder(a.err).Encode(map[string]string{"error": err.Error(), "class": status.Code(err)})
+		_ = json.NewEncoder(a.err).Encode(map[string]string{"error": err.Error(), "class": classOf(err)})
 		return
 	}
 	fmt.Fprintf(a.err, "essad: %s\n", err)
@@ -135,8 +143,9 @@ func (a *app) root() *cobra.Command {
 		a.devCmd(), a.validateCmd(), a.configCmd(),
 		a.runCmd(), a.deployCmd(), a.undeployCmd(), a.rollbackCmd(), a.callCmd(), a.resultCmd(),
 		a.psCmd(), a.modulesCmd(), a.deploymentsCmd(), a.statusCmd(), a.pingCmd(), a.tapCmd(), a.pluginsCmd(), a.quarantineCmd(), a.logsCmd(),
-		a.kvsCmd(), a.benchCmd(), a.versionCmd(),
+		a.kvsCmd(), a.benchCmd(), a.versionCmd(), a.manCmd(),
 	)
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)) // fails only where the flag is not
 	return root
 }
 

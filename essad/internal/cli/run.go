@@ -40,11 +40,15 @@ The module's main is its export "_start" (a command) or "essa_main" (a reactor, 
 of its own, gone when it ends unless --keep-state is given; with --deployment NAME it runs that deployment's module with
 that deployment's state instead of a file. Standard input is passed on.
 
+With --output json standard output has nothing but a document of how it ended; what the module writes there goes to
+standard error.
+
 Exit status: the module's own (0-124), 1 after a trap, 125 where essad failed before the module ran.`,
 		Example: `  essad run hello.wasm
   essad run report.wasm -- --year 2026 < sales.csv
   essad run --deployment shop -- import`,
-		Args: cobra.ArbitraryArgs,
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: completeModule(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, argv, err := runArgs(cmd, args, o.Deployment)
 			if err != nil {
@@ -64,6 +68,9 @@ Exit status: the module's own (0-124), 1 after a trap, 125 where essad failed be
 	f.StringVar(&o.Engine, "engine", "", "the engine to run on (default: the executor's first)")
 	f.BoolVar(&noStdin, "no-stdin", false, "do not pass standard input on")
 	limits.add(f)
+	_ = cmd.RegisterFlagCompletionFunc("deployment", func(cmd *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+		return a.completeDeployments(nil)(cmd, nil, word)
+	}) // fails only where the flag is not
 	return cmd
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/essa-project/essad/sdk/client"
 	"github.com/essa-project/essad/sdk/engine/enginetest"
@@ -244,6 +245,45 @@ func TestJSON(t *testing.T) {
 		if err := json.Unmarshal([]byte(r.err), &e); err != nil || e.Error == "" || e.Class == "" || r.out != "" {
 			t.Errorf("%s fails with %q and %q: %v", args, r.out, r.err, err)
 		}
+	}
+}
+
+// The shell is offered what the daemon has; where there is no daemon, nothing, and soon.
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	d := start(t)
+	d.must("deploy", "shop", rude)
+	v := fmt.Sprint(d.doc("deploy", "shop", rude, "--env", "A=1")["manifest"].(map[string]any)["version"])
+	for line, want := range map[string]string{
+		"call ": "shop", "call sh": "shop", "call x": "", "call shop ov": "overflow", "call nosuch ": "", "call shop count ": "",
+		"undeploy ": "shop", "logs s": "shop", "rollback shop " + v[:4]: v, "run --deployment ": "shop", "status -o ": "text\njson",
+		"deploy shop ": "wasm", "run ": "wasm",
+	} {
+		words := strings.Split(line, " ")
+		out, _, _ := strings.Cut(d.must(append([]string{"__complete"}, words...)...), ":")
+		if strings.TrimSpace(out) != want {
+			t.Errorf("%q is completed by %q, want %q", line, out, want)
+		}
+	}
+	d.stop()
+	begin := time.Now()
+	if out := d.must("__complete", "call", ""); !strings.HasPrefix(out, ":4") || time.Since(begin) > 5*time.Second {
+		t.Errorf("without a daemon: %q, after %v", out, time.Since(begin))
+	}
+}
+
+// What has nothing to call is deployed, for its main may be run; it is said, because calls may have been the point.
+func TestDeployNothingToCall(t *testing.T) {
+	t.Parallel()
+	d := shared(t)
+	if out := d.must("deploy", "nothing", "testdata/nomemory.wasm"); !strings.Contains(out, "nothing in it can be called") {
+		t.Errorf("deploy says %q", out)
+	}
+	if out := d.must("undeploy", "nothing"); !strings.Contains(out, "undeployed") {
+		t.Error(out)
+	}
+	if m := d.doc("modules", "gc", "--older-than", "1000h"); m["bytes"] != 0.0 || fmt.Sprint(m["removed"]) != "[]" {
+		t.Errorf("nothing to collect is %v", m)
 	}
 }
 

@@ -214,6 +214,12 @@ func TestKVSScript(t *testing.T) {
 	}
 	wantAll(t, "the error of a script", r.err, "line 2", "script/none")
 	d.fails(66, nil, "kvs", "GET", "script/d")
+	r = d.runIn("PUT script/e 1\nPUT script/f "+strings.Repeat("v", 64<<20), "kvs")
+	if r.code != 65 {
+		t.Errorf("a script with an endless line ends with %d", r.code)
+	}
+	wantAll(t, "the error of an endless line", r.err, "line 2", "67108864 bytes")
+	d.prints("1\n", "kvs", "GET", "script/e")
 }
 
 func TestKVSJSON(t *testing.T) {
