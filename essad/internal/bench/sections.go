@@ -354,7 +354,7 @@ func noise(n int) []byte {
 	return b
 }
 
-// durable: synced puts from 64 writers in this one process, beside two floors: a log with nothing but group commit in this
+// durable: synced puts from 64 writers in this one process, to a store that has been written to before, beside two floors: a log with nothing but group commit in this
 // process, which is what the target is about, and the same log in a process of its own behind a bare framed socket, which
 // is the least that a store costs that is not a part of its user. The second is there to be compared with, and judges
 // nothing.
@@ -375,6 +375,9 @@ func (b *bench) durable(ctx context.Context) error {
 	}
 	defer remote.close()
 	value := noise(1024)
+	if err := b.fill(ctx, d, b.settled(), value); err != nil {
+		return err
+	}
 	floors := []func(int) error{
 		func(int) error { return log.put(value) },
 		func(int) error {
@@ -389,6 +392,7 @@ func (b *bench) durable(ctx context.Context) error {
 		return err
 	}
 	var next atomic.Int64
+	next.Store(int64(b.settled()))
 	for _, keys := range []struct {
 		name string
 		put  func(int) error
@@ -426,6 +430,36 @@ func (b *bench) startRemoteLog() (*floorChain, error) {
 	return c, nil
 }
 
+// settled is how many puts of 1 KiB bring a new store to where it stays: it has logs to use again instead of making them, and
+// memtables of their full size.
+func (b *bench) settled() int {
+	if b.short {
+		return 1000
+	}
+	return 200_000
+}
+
+// fill puts so many keys into the store of d, in large batches.
+func (b *bench) fill(ctx context.Context, d *daemon, keys int, value []byte) error {
+	const batch = 500
+	for from := 0; from < keys; from += batch {
+		ops := make([]client.Op, 0, batch)
+		for i := from; i < min(from+batch, keys); i++ {
+			ops = append(ops, client.Op{Kind: client.OpPut, Key: key(i), Value: value, Stamp: true})
+		}
+		results, err := d.kvs.Do(ctx, client.UserSpace, "", client.SyncDurability, ops)
+		if err != nil {
+			return err
+		}
+		for _, r := range results {
+			if r.Err != nil {
+				return r.Err
+			}
+		}
+	}
+	return nil
+}
+
 // restart: from kill -9 with many keys to the first answered read.
 func (b *bench) restart(ctx context.Context) error {
 	d, err := b.daemon(ctx, "")
@@ -436,24 +470,9 @@ func (b *bench) restart(ctx context.Context) error {
 	if b.short {
 		keys = 20_000
 	}
-	value := noise(1024)
-	const batch = 500
-	for from := 0; from < keys; from += batch {
-		ops := make([]client.Op, 0, batch)
-		for i := from; i < min(from+batch, keys); i++ {
-			ops = append(ops, client.Op{Kind: client.OpPut, Key: key(i), Value: value, Stamp: true})
-		}
-		res, err := d.kvs.Do(ctx, client.UserSpace, "", client.SyncDurability, ops)
-		if err != nil {
-			d.stop()
-			return err
-		}
-		for _, r := range res {
-			if r.Err != nil {
-				d.stop()
-				return r.Err
-			}
-		}
+	if err := b.fill(ctx, d, keys, noise(1024)); err != nil {
+		d.stop()
+		return err
 	}
 	d.kill()
 	begin := time.Now()
