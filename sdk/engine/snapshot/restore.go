@@ -78,15 +78,24 @@ type part struct {
 type Mapping struct {
 	image *Image
 	mem   []byte
-	count int // of Restores
 	scan  *scanner
 	own   []part // the private pages at the last Restore
 	bytes int    // of those
 	high  int    // where the last of them ends
+
+	since int // Restores since the private pages were given back
+	every int // after how many they are, where they are more than few
+	given int // bytes that were given back last
 }
 
-// giveBack is after how many Restores the private pages are given back, of which an unusual call may have left many.
-const giveBack = 1 << 14
+// Private pages are copied after each call, touched or not, and an unusual call may have left many: so now and then all are
+// given back. To take one anew costs as much as copying it about eight times, so after that they are, unless they are few. Where
+// the next call takes most of them again they are in use, and are kept twice as long; otherwise it is eight times again.
+const (
+	giveBackMost  = 1 << 14
+	giveBackFirst = 8
+	fewBytes      = 96 << 10
+)
 
 // Map lays the image over mem, which has its size, is a private anonymous mapping and holds anything. After an error its
 // contents are lost.
@@ -108,11 +117,12 @@ func (im *Image) MapZeros(mem []byte, m Method) (*Mapping, error) {
 	}
 	// One written byte must not make a private copy of 2 MiB. Kernels without large pages refuse; they need not be told.
 	_ = unix.Madvise(mem, unix.MADV_NOHUGEPAGE)
-	return &Mapping{image: im, mem: mem, scan: &scanner{method: m}}, nil
+	return &Mapping{image: im, mem: mem, scan: &scanner{method: m}, every: giveBackFirst}, nil
 }
 
 // drop gives every private page back.
 func (p *Mapping) drop() error {
+	p.since, p.given = 0, p.bytes
 	p.forget()
 	if err := unix.Madvise(p.mem, unix.MADV_DONTNEED); err != nil {
 		return fmt.Errorf("give pages back: %w", err)
@@ -154,7 +164,7 @@ func (p *Mapping) Clean() bool {
 // that since the last Restore the memory was written by one thread alone, which took no page fault meanwhile: then no page
 // can have become private, and the kernel is not asked. After an error the memory holds anything.
 func (p *Mapping) Restore(keep int, quiet bool) (private int, err error) {
-	if p.count++; p.scan.method == All || p.count%giveBack == 0 {
+	if p.scan.method == All {
 		return 0, p.drop()
 	}
 	if !quiet {
@@ -170,7 +180,7 @@ func (p *Mapping) Restore(keep int, quiet bool) (private int, err error) {
 			return 0, err
 		}
 	}
-	if p.bytes > keep {
+	if p.bytes > keep || p.ages() {
 		return 0, p.drop()
 	}
 	for _, r := range p.own {
@@ -181,6 +191,21 @@ func (p *Mapping) Restore(keep int, quiet bool) (private int, err error) {
 		copy(r.mem, r.contents)
 	}
 	return p.bytes, nil
+}
+
+// ages counts a Restore, and tells whether the private pages are to be given back by now.
+func (p *Mapping) ages() bool {
+	if p.since++; p.since == 1 && p.given > 0 {
+		if p.bytes >= p.given/2 {
+			p.every = min(2*p.every, giveBackMost)
+		} else {
+			p.every = giveBackFirst
+		}
+	}
+	if p.bytes <= fewBytes {
+		return p.since >= giveBackMost
+	}
+	return p.since >= p.every
 }
 
 // scanner finds private pages. Its fields are what the kernel writes into, and must not be on a stack.

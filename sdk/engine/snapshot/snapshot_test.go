@@ -127,11 +127,67 @@ func TestPagesStayPrivate(t *testing.T) {
 				t.Errorf("%v: %d bytes are private, error %v; three pages were written", m, n, err)
 			}
 		}
-		p.count = giveBack - 1
+		p.since = giveBackMost - 1
 		mem[0] = 9
 		if n, err := p.Restore(1<<20, false); n != 0 || err != nil || mem[0] != 1 {
 			t.Errorf("%v: from time to time pages are given back: %d stay, error %v, byte %d", m, n, err, mem[0])
 		}
+	}
+}
+
+// TestUnusedPagesAreGivenBack: what one call has left is not copied for long after calls that need little of it, however they
+// take turns; what every call needs is kept, with hardly any exception.
+func TestUnusedPagesAreGivenBack(t *testing.T) {
+	if Best() == All {
+		t.Skip("this kernel does not tell which pages were written")
+	}
+	const size = 256
+	source := patchy(t, size*pageSize, random())
+	im, err := New(memory(t, source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer im.Close()
+	mem := anonymous(t, size*pageSize)
+	p, err := im.Map(mem, Best())
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := func(pages int) (private int) {
+		for n := range pages {
+			mem[n*pageSize]++
+		}
+		private, err := p.Restore(len(mem), false)
+		if err != nil || !bytes.Equal(mem, source) {
+			t.Fatalf("the memory differs, error %v", err)
+		}
+		return private / pageSize
+	}
+	for range 5 {
+		copied := call(200)
+		for range 100 {
+			copied += call(3)
+		}
+		if most := (giveBackFirst+1)*200 + 100*3; copied > most {
+			t.Errorf("%d pages were copied in a call of 200 and 100 of 3, at most %d should be", copied, most)
+		}
+	}
+	given := 0
+	for range 5000 {
+		if call(200) == 0 {
+			given++
+		}
+	}
+	if given > 12 {
+		t.Errorf("5000 calls of 200 pages each gave them back %d times", given)
+	}
+	for range 2 * giveBackMost {
+		if call(3) == 0 {
+			given = -1
+		}
+	}
+	if n := call(3); given >= 0 || n != 3 {
+		t.Errorf("%d pages stay private of calls that write 3", n)
 	}
 }
 
