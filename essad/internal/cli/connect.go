@@ -148,8 +148,12 @@ func (a *app) connect(ctx context.Context) (transport.Session, error) {
 	}
 	s, err := fabrictransport.Open(ctx, c)
 	if err != nil {
+		where := strings.TrimPrefix(endpoint, unixProtocol)
+		if orEnv(a.link.address, envAddress) == "" && where == systemSocket {
+			where = userSocket() + ", nor at " + systemSocket
+		}
 		return nil, status.Errorf(status.Unavailable,
-			"no daemon at %s: %w (start one with `essad dev`, or name another with --address)", strings.TrimPrefix(endpoint, unixProtocol), err)
+			"no daemon at %s: %w (start one with `essad dev`, or name another with --address)", where, err)
 	}
 	return s, nil
 }

@@ -66,23 +66,3 @@ func TestManualFails(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, &out)
 	}
 }
-
-// Whoever reads JSON learns the class of a wrong command line, too.
-func TestUsageAsJSON(t *testing.T) {
-	var out bytes.Buffer
-	if code := run(t.Context(), []string{"-o", "json", "call"}, streams{os.Stdin, &out, &out}); code != exitUsage ||
-		!strings.Contains(out.String(), `"class":"invalid"`) {
-		t.Errorf("exit code %d: %s", code, &out)
-	}
-}
-
-func TestNamed(t *testing.T) {
-	for key, want := range map[string]string{
-		"": `""`, "a\n": `"a\n"`, strings.Repeat("k", 64): `"` + strings.Repeat("k", 64) + `"`,
-		strings.Repeat("k", 65): `"` + strings.Repeat("k", 64) + `"...`,
-	} {
-		if got := named(key); got != want {
-			t.Errorf("%q is named %s, want %s", key, got, want)
-		}
-	}
-}
