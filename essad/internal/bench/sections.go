@@ -375,8 +375,13 @@ func (b *bench) durable(ctx context.Context) error {
 	}
 	defer remote.close()
 	value := noise(1024)
-	if err := b.fill(ctx, d, b.settled(), value); err != nil {
+	if err := b.fill(ctx, d, b.settled(), 1000, value); err != nil {
 		return err
+	}
+	for range b.settled() / fillBatch { // the log is as old as the store
+		if err := log.put(noise(fillBatch * len(value))); err != nil {
+			return err
+		}
 	}
 	floors := []func(int) error{
 		func(int) error { return log.put(value) },
@@ -392,7 +397,7 @@ func (b *bench) durable(ctx context.Context) error {
 		return err
 	}
 	var next atomic.Int64
-	next.Store(int64(b.settled()))
+	next.Store(1000)
 	for _, keys := range []struct {
 		name string
 		put  func(int) error
@@ -439,13 +444,15 @@ func (b *bench) settled() int {
 	return 200_000
 }
 
-// fill puts so many keys into the store of d, in large batches.
-func (b *bench) fill(ctx context.Context, d *daemon, keys int, value []byte) error {
-	const batch = 500
-	for from := 0; from < keys; from += batch {
-		ops := make([]client.Op, 0, batch)
-		for i := from; i < min(from+batch, keys); i++ {
-			ops = append(ops, client.Op{Kind: client.OpPut, Key: key(i), Value: value, Stamp: true})
+// fillBatch is how many puts share a request that fills a store.
+const fillBatch = 500
+
+// fill makes so many puts to so many keys of d, in large batches.
+func (b *bench) fill(ctx context.Context, d *daemon, puts, keys int, value []byte) error {
+	for from := 0; from < puts; from += fillBatch {
+		ops := make([]client.Op, 0, fillBatch)
+		for i := from; i < min(from+fillBatch, puts); i++ {
+			ops = append(ops, client.Op{Kind: client.OpPut, Key: key(i % keys), Value: value, Stamp: true})
 		}
 		results, err := d.kvs.Do(ctx, client.UserSpace, "", client.SyncDurability, ops)
 		if err != nil {
@@ -470,7 +477,7 @@ func (b *bench) restart(ctx context.Context) error {
 	if b.short {
 		keys = 20_000
 	}
-	if err := b.fill(ctx, d, keys, noise(1024)); err != nil {
+	if err := b.fill(ctx, d, keys, keys, noise(1024)); err != nil {
 		d.stop()
 		return err
 	}
