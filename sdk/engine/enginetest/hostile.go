@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	goruntime "runtime"
@@ -21,6 +22,8 @@ type attack struct {
 	refused  string // the limit that keeps it out; "invalid" where it is not a module that runs
 	harmless bool   // it ends well
 	limits   engine.Limits
+	args     []byte
+	lasts    time.Duration // attackTime where it is zero
 }
 
 // Instructions that shapes are made of.
@@ -135,6 +138,10 @@ func attacks() []attack {
 	} {
 		list = append(list, attack{name: "guest " + f, function: f, limits: free})
 	}
+	// Calls that make two each and wait for them, for long enough that very many instances wait when it ends.
+	list = append(list, attack{
+		name: "guest tree", function: "tree", args: []byte{0, 0, 1, 0, 2, 0, 0, 0}, lasts: time.Second,
+	})
 	return append(list, attack{name: "guest openhandles", function: "openhandles", limits: engine.Limits{Handles: 10_000}})
 }
 
@@ -196,13 +203,13 @@ func (x *fixture) attack(t *testing.T, a *attack) {
 // once attacks once. It returns how much later than its deadline the attack ended, how long a neighbour waited, and how late
 // the machine was with waking us.
 func (x *fixture) once(t *testing.T, a *attack, id string) (late, waited, machine time.Duration) {
-	c := x.function(a.function, nil)
+	c := x.function(a.function, a.args)
 	if a.function == "" {
 		c.Function = "f"
 	}
 	c.Module, c.Limits = id, a.limits
 	stalls, lateness := x.neighbour(t), oversleep()
-	c.Deadline = time.Now().Add(attackTime)
+	c.Deadline = time.Now().Add(cmp.Or(a.lasts, attackTime))
 	_, err := x.invoke(c)
 	late = time.Since(c.Deadline)
 	waited, machine = stalls(), lateness()

@@ -67,6 +67,7 @@ type Guest struct {
 	calls bool      // it has made nested calls; the goroutine's that runs the guest
 
 	parent     *Guest // of a nested call; it ends later
+	root       *Guest // of a nested call: the one from outside, which ends last
 	prev, next *Guest // calls from outside; guarded by modules.mu
 
 	ended atomic.Bool // cause is set
@@ -342,6 +343,9 @@ func (g *Guest) execute() (exit uint32, err error) {
 			err = g.rt.bug("an invocation", p)
 		}
 	}()
+	if cause := g.why(); cause != nil {
+		return 0, cause
+	}
 	if err := g.obtain(); err != nil {
 		return 0, err
 	}
@@ -435,6 +439,11 @@ func (g *Guest) leaveInstance(returned bool) {
 	g.stats.Memory = uint64(size)
 	if returned && g.keep(size) {
 		g.rt.slots.freed()
+		return
+	}
+	if g.ended.Load() {
+		g.rt.remains.add(remain{g.inst, g.mod, g.reserved})
+		g.inst, g.res, g.reserved = nil, nil, 0
 		return
 	}
 	g.inst.Close()

@@ -68,8 +68,22 @@ func (f *future) engineCall() *engine.Call {
 	}
 }
 
+// doomed returns the reason for the end of the invocation or of the one from outside that all this is for. To end a tree of
+// calls takes a while from its root to its leaves, which are to begin no more of it meanwhile.
+func (g *Guest) doomed() error {
+	if g.root != nil {
+		if cause := g.root.why(); cause != nil {
+			return cause
+		}
+	}
+	return g.why()
+}
+
 // adopt makes f a nested call of g, which is ended with it.
 func (g *Guest) adopt(f *future) error {
+	if cause := g.doomed(); cause != nil {
+		return &abi.End{Err: cause}
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.cause != nil {
@@ -114,7 +128,7 @@ func (rt *Runtime) runNested(f *future, w *worker) {
 
 func (f *future) run(rt *Runtime, w *worker) (*engine.Result, error) {
 	p := f.parent
-	if cause := p.why(); cause != nil {
+	if cause := p.doomed(); cause != nil {
 		return nil, cause
 	}
 	// The parent waits for its nested calls, so its module stays.
@@ -133,7 +147,10 @@ func (f *future) run(rt *Runtime, w *worker) (*engine.Result, error) {
 			return f.outside(g, w)
 		}
 	}
-	g.parent = p
+	g.parent, g.root = p, p
+	if p.root != nil {
+		g.root = p.root
+	}
 	res, err := g.run(w, time.Now())
 	f.fuel = g.stats.Fuel // of a call that failed as well
 	if err != nil {

@@ -44,12 +44,13 @@ type Runtime struct {
 	log     func(string, ...any)
 	info    engine.Info
 
-	slots  *slots
-	budget *budget
-	watch  *watchdog
-	cache  *nearCache
-	pools  *pools
-	idle   *idle
+	slots   *slots
+	budget  *budget
+	watch   *watchdog
+	cache   *nearCache
+	pools   *pools
+	idle    *idle
+	remains remains
 
 	restores atomic.Int64
 	modules  *modules
@@ -76,6 +77,7 @@ func New(b Backend, border engine.Border, s Settings) (*Runtime, error) {
 	rt.pools = &pools{budget: rt.budget, most: s.Parked, bytes: s.ParkedBytes, kinds: s.Snapshots}
 	rt.idle = newIdle(rt, s.ParkedTime)
 	rt.pools.idle = rt.idle
+	rt.remains.rt = rt
 	rt.budget.shed, rt.budget.kept = rt.pools.shed, rt.pools.kept
 	rt.slots = newSlots(s.Workers, s.Queue, rt.budget, rt.runNested)
 	rt.slots.share = s.Share
@@ -294,6 +296,7 @@ func (rt *Runtime) Close() error {
 	}
 	rt.modules.mu.Unlock()
 	<-rt.gone
+	rt.remains.wait()
 	rt.watch.stop()
 	rt.idle.stop()
 	rt.modules.close()

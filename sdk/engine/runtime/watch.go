@@ -29,8 +29,17 @@ type watch struct {
 
 type watchHeap []*Guest
 
-func (h watchHeap) Len() int           { return len(h) }
-func (h watchHeap) Less(i, j int) bool { return h[i].watch.at.Before(h[j].watch.at) }
+func (h watchHeap) Len() int { return len(h) }
+
+// Less has a call before those it made, which share its deadline: it is ended first, and they with it, so that none of them
+// ends for itself and has its parent make another.
+func (h watchHeap) Less(i, j int) bool {
+	if c := h[i].watch.at.Compare(h[j].watch.at); c != 0 {
+		return c < 0
+	}
+	return h[i].call.Depth < h[j].call.Depth
+}
+
 func (h watchHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].watch.index, h[j].watch.index = i+1, j+1
