@@ -55,12 +55,22 @@ func (rs *remains) next() (r remain, ok bool) {
 
 func (rs *remains) close() {
 	for r, ok := rs.next(); ok; r, ok = rs.next() {
-		r.inst.Close()
+		rs.closeOne(r.inst)
 		r.mod.stir(rs.rt.idle)
 		rs.rt.budget.release(r.reserved)
 		rs.rt.slots.freed()
 		rs.rt.modules.give(r.mod)
 	}
+}
+
+// closeOne closes an instance. A panic of an engine's costs that one, and not its process.
+func (rs *remains) closeOne(inst Instance) {
+	defer func() {
+		if p := recover(); p != nil {
+			_ = rs.rt.bug("closing an instance", p) // which logs it, and there is nobody left to tell
+		}
+	}()
+	inst.Close()
 }
 
 // wait waits until all are closed. No call runs any more that could add one.
