@@ -282,7 +282,8 @@ func (c *Conn) await(ctx context.Context, s *slot, grace time.Duration) (Frame, 
 func (c *Conn) giveUp(ctx context.Context, s *slot, grace time.Duration) error {
 	// Its error needs no look: with the connection everything it carried ends. A reply that crosses it is no harm, because
 	// the slot is not used again before it was taken.
-	_, _ = c.w.send(Header{Type: TypeCancel, Flags: FlagIgnorable, ID: s.id}, nil, nil, sending{urgent: true})
+	id := s.id // not after abandon: the reply may have given the slot to another request by then
+	_, _ = c.w.send(Header{Type: TypeCancel, Flags: FlagIgnorable, ID: id}, nil, nil, sending{urgent: true})
 	err := ctx.Err()
 	if grace > 0 && errors.Is(err, context.DeadlineExceeded) {
 		t := time.NewTimer(grace)
@@ -295,7 +296,7 @@ func (c *Conn) giveUp(ctx context.Context, s *slot, grace time.Duration) error {
 		}
 	}
 	if c.out.abandon(s) {
-		return &AbandonedError{ID: s.id, cause: err}
+		return &AbandonedError{ID: id, cause: err}
 	}
 	<-s.done
 	return nil
