@@ -55,7 +55,7 @@ import (
 
 // Version changes whenever the same module and options would be rewritten in another way. Whoever keeps what was made
 // from a rewritten module under the name of the original keeps this beside it.
-const Version = 4
+const Version = 5
 
 // Prefix begins every name that this pass exports; modules that use it themselves are refused.
 const Prefix = "essa$"

@@ -24,8 +24,11 @@ func (s *scanner) labels(at int, prev before) error {
 			s.function, from, n, s.o.MaxBranchTargets)
 	}
 	starts := prev.selector >= 0 && !s.dispatch.found
+	first, out := len(s.leaves), false
 	for i := 0; i <= n && s.r.err == nil; i++ {
 		f := &s.frames[len(s.frames)-1-s.r.index("label", len(s.frames))]
+		s.leaves = append(s.leaves, s.left(f))
+		out = out || s.left(f) > 0
 		if starts {
 			s.dispatch.targets = append(s.dispatch.targets, f.serial)
 		}
@@ -40,6 +43,11 @@ func (s *scanner) labels(at int, prev before) error {
 	}
 	if starts {
 		s.startDispatch(prev)
+	}
+	if out {
+		s.edits = append(s.edits, edit{kind: editTable, from: int32(at), to: int32(s.r.pos), leaves: int32(first)})
+	} else {
+		s.leaves = s.leaves[:first]
 	}
 	s.dead()
 	return nil
@@ -58,13 +66,24 @@ func (s *scanner) startDispatch(prev before) {
 	s.edits[loop.edit].kind = editNone
 }
 
-// jump looks at a branch to a label. One that leads to a dispatch loop counts unless it surely leads forward.
+// jump looks at a branch to a label.
 func (s *scanner) jump(op byte, label, at int, prev before) {
 	f := &s.frames[len(s.frames)-1-label]
 	if f.jumps == nil {
 		s.branch(f)
-		return
+	} else {
+		s.dispatched(op, f, label, at, prev)
 	}
+	if n := s.left(f); n > 0 && s.r.err == nil {
+		s.edits = append(s.edits, edit{kind: editBranch, from: int32(at), to: int32(s.r.pos), arg: uint32(label), leaves: n})
+	}
+	if op == opBr {
+		s.dead()
+	}
+}
+
+// dispatched looks at a branch to a dispatch loop, which counts unless it surely leads forward.
+func (s *scanner) dispatched(op byte, f *frame, label, at int, prev before) {
 	if op != opBr {
 		label = -1
 	}
@@ -100,4 +119,7 @@ func (s *scanner) countBack(from uint64, at, label int) {
 		return // a table that leads there more than once
 	}
 	s.edits = append(s.edits, edit{kind: editBack, from: int32(at), to: int32(at), arg: cost(from, s.path), label: int32(label)})
+	if label >= 0 {
+		s.edits[len(s.edits)-1].leaves = s.left(&s.frames[len(s.frames)-1-label])
+	}
 }

@@ -142,7 +142,7 @@ func (g *generator) value() []byte {
 	case 6:
 		return cat(g.spend(), g.value(), g.value(), i32c(int64(g.IntN(g.functions))), 0x11, 0, 0)
 	case 7:
-		return g.open(0x02, true, nil)
+		return g.open(0x02+g.IntN(2), true, nil)
 	case 8:
 		return g.open(0x04, true, g.value())
 	case 9:

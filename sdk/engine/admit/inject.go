@@ -21,9 +21,7 @@ const blockVoid = 0x40
 
 // function writes the body that was just scanned into w.body.
 //
-// Loops count down a local of their own, which an engine keeps in a register; a counter in memory would cost tight loops
-// several cycles per round. The local holds work that is paid for already: creditUnits at the function's entry, then
-// chargeUnits at a time. What is left of it when the function returns is lost, so the count errs on the safe side.
+// How loops are counted is told in loops.go.
 //
 // Where a function counts frames (frames.go), its body is put into a block that has the function's results: the block takes
 // the place of the function as the outermost label, so every branch keeps its index, and a return becomes a branch to it. All ways out but a trap pass through the block's end, where the frame is given back.
@@ -49,17 +47,15 @@ func (w *writer) function(body span, frame int32) {
 	if framed {
 		w.enterFrame(a, frame)
 	}
+	w.labels = append(w.labels[:0], 0)
 	pos := int32(s.localsEnd)
 	for _, e := range s.edits {
-		if e.kind == editNone || e.kind == editReturn && !framed {
+		if e.kind == editReturn && !framed {
 			continue
 		}
 		a.op(w.m.b[pos:e.from]...)
-		pos = e.from
 		w.edit(a, e)
-		if e.kind == editReturn || e.kind == editBulk || e.kind == editBulkCall || e.kind == editGrow {
-			pos = e.to
-		}
+		pos = e.to
 	}
 	a.op(w.m.b[pos:body.end]...)
 	if framed {
@@ -85,12 +81,18 @@ func (w *writer) uncounted(a *asm, body span) {
 // edit writes what one edit inserts or puts in the place of an instruction.
 func (w *writer) edit(a *asm, e edit) {
 	switch e.kind {
-	case editLoop:
-		w.loop(a, e.arg)
+	case editLoop, editOuter, editNone:
+		w.loop(a, e)
+	case editEnd:
+		w.endLoop(a, e)
+	case editBranch:
+		a.u32(w.m.b[e.from], w.label(e.arg, e.leaves))
+	case editTable:
+		w.table(a, e)
 	case editBack:
-		w.back(a, e.arg, e.label)
+		w.back(a, e)
 	case editReturn:
-		a.br(e.arg)
+		a.br(w.label(e.arg, e.leaves))
 	case editBulk:
 		w.bulk(a, e)
 	case editBulkCall:
@@ -133,26 +135,6 @@ func (w *writer) locals(a *asm, body span) {
 		return
 	}
 	a.op(w.m.b[body.start:s.localsEnd]...)
-}
-
-// loop counts one round of a loop. The slow path is the else branch because wazero then lays it out of the way; the
-// other way round costs tight loops up to 40 %.
-func (w *writer) loop(a *asm, cost uint32) {
-	a.get(w.credit).i32(int32(cost)).op(opI32Sub).tee(w.credit)
-	a.i32(0).op(opI32GeS).ifVoid().els()
-	a.get(w.credit).call(w.funcCharge).set(w.credit)
-	a.end()
-}
-
-// back counts a branch back to a dispatch loop. In a tight one an unconditional branch becomes a conditional one that
-// the slow path follows, which saves a jump.
-func (w *writer) back(a *asm, cost uint32, label int32) {
-	if label < 0 || cost > tightCost {
-		w.spend(a, cost)
-		return
-	}
-	w.take(a, cost)
-	a.brIf(uint32(label)).call(w.funcYield)
 }
 
 // take takes a cost off the slice counter and leaves whether it was there on the stack.

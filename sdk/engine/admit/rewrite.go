@@ -20,7 +20,8 @@ type writer struct {
 
 	funcYield, funcCharge, funcRoute uint32 // funcRoute only with RouteGrow
 
-	credit, length uint32 // locals added to the function being written
+	credit, length uint32  // locals added to the function being written
+	labels         []int32 // of the open loops: how many labels were put around them
 
 	helpers     []helper
 	helperIndex map[helper]uint32

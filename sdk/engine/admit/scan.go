@@ -6,9 +6,13 @@ import "fmt"
 type editKind uint8
 
 const (
-	editLoop     editKind = iota // count a round, after a loop's header
+	editLoop     editKind = iota // a loop's header: count a round after it
+	editOuter                    // the same for one that gets a loop around it (loops.go)
+	editNone                     // a loop's header where nothing is counted, or its branches back are
+	editEnd                      // before the end of a loop
+	editBranch                   // a branch out of loops
+	editTable                    // a br_table that has such
 	editBack                     // count a branch back to a dispatch loop, before it
-	editNone                     // a dispatch loop's header: its branches back are counted instead
 	editReturn                   // replace return by a branch to the block around the body
 	editBulk                     // replace a bulk memory operation
 	editBulkCall                 // the same where there are many: by a call, whatever the length
@@ -20,8 +24,9 @@ const (
 type edit struct {
 	kind     editKind
 	from, to int32  // the instruction that it is about
-	arg      uint32 // cost of the round; label that stands for the function; or the helper's key
+	arg      uint32 // cost of the round; label of the branch, or what stands for the function; the helper's key; of editEnd: the header's edit
 	label    int32  // of editBack: the label it branches to, -1 where it is conditional
+	leaves   int32  // how many loops a branch leaves; of editTable: where the scanner's leaves has that for each label
 }
 
 // frame is an open block of the function that is being scanned.
@@ -33,6 +38,7 @@ type frame struct {
 	base    int32     // operands below the block's own
 	serial  int32     // counts the blocks of the function
 	edit    int32     // of a loop: the edit at its header
+	loops   int32     // open loops, this one included
 	start   uint64    // path at the block's beginning
 	branch  uint64    // longest path to a branch to the block's label, plus one; 0: there is none
 	jumps   *dispatch // of a dispatch loop
@@ -64,6 +70,7 @@ type scanner struct {
 	frames   []frame
 	edits    []edit
 	closed   []uint64 // by serial of a block that has ended: path at its end, plus one
+	leaves   []int32  // by label of br_tables
 	dispatch dispatch
 	before   before
 
@@ -81,6 +88,7 @@ type scanner struct {
 	bulks             bool // some operation may need a helper
 	vectors           bool // there are values of 16 bytes
 	memoryBulks       int  // bulk memory operations so far
+	outer             int  // loops that get a loop around them
 }
 
 // scan decodes one body and finds out what rewriting needs to know about it.
@@ -88,8 +96,8 @@ func (s *scanner) scan(function int, body span) error {
 	t := s.m.types[s.m.funcs[function]]
 	*s = scanner{
 		m: s.m, o: s.o, r: reader{b: s.m.b, pos: int(body.start), end: int(body.end)},
-		frames: s.frames[:0], edits: s.edits[:0], closed: s.closed[:0], callees: s.callees[:0], dispatch: dispatch{targets: s.dispatch.targets[:0]},
-		before: nothing, function: function, results: int32(len(t.results)),
+		frames: s.frames[:0], edits: s.edits[:0], closed: s.closed[:0], callees: s.callees[:0], leaves: s.leaves[:0],
+		dispatch: dispatch{targets: s.dispatch.targets[:0]}, before: nothing, function: function, results: int32(len(t.results)),
 	}
 	if err := s.readLocals(t.params); err != nil {
 		return err
@@ -105,7 +113,7 @@ func (s *scanner) scan(function int, body span) error {
 		s.r.fail(s.r.pos, "%d bytes after the end of the function", s.r.left())
 	}
 	for _, e := range s.edits {
-		s.loops = s.loops || e.kind == editLoop
+		s.loops = s.loops || e.kind == editLoop || e.kind == editOuter
 	}
 	return s.r.err
 }
@@ -129,6 +137,12 @@ func (s *scanner) readLocals(params []byte) error {
 
 func (s *scanner) push(f frame) {
 	f.base, f.serial, f.start = s.height-f.params, int32(len(s.closed)), s.path
+	if len(s.frames) > 0 {
+		f.loops = s.top().loops
+	}
+	if f.op == opLoop {
+		f.loops++
+	}
 	s.frames = append(s.frames, f)
 	s.closed = append(s.closed, 0)
 }
@@ -208,14 +222,11 @@ func (s *scanner) instruction() error {
 	case immGlobal:
 		r.index("global", len(s.m.globals))
 	case immBlock:
-		return s.block(op, prev)
+		return s.block(op, from, prev)
 	case immElse, immEnd:
 		return s.closeBlock(op, from)
 	case immLabel:
 		s.jump(op, r.index("label", len(s.frames)), from, prev)
-		if op == opBr {
-			s.dead()
-		}
 	case immLabels:
 		return s.labels(from, prev)
 	case immFunc:
@@ -263,7 +274,7 @@ func (s *scanner) plain(op byte, from int) {
 	switch op {
 	case opReturn:
 		s.pop(s.results)
-		s.edits = append(s.edits, edit{kind: editReturn, from: int32(from), to: int32(s.r.pos), arg: uint32(len(s.frames) - 1)})
+		s.edits = append(s.edits, edit{kind: editReturn, from: int32(from), to: int32(s.r.pos), arg: uint32(len(s.frames) - 1), leaves: s.top().loops})
 		s.dead()
 	case opUnreachable:
 		s.dead()
@@ -321,7 +332,7 @@ func (s *scanner) memoryIndex() {
 }
 
 // block opens a block, loop or if.
-func (s *scanner) block(op byte, prev before) error {
+func (s *scanner) block(op byte, at int, prev before) error {
 	f := frame{op: op}
 	from := s.r.pos
 	switch v := s.r.signed(33); {
@@ -345,7 +356,7 @@ func (s *scanner) block(op byte, prev before) error {
 	switch op {
 	case opLoop:
 		f.edit = int32(len(s.edits))
-		s.edits = append(s.edits, edit{kind: editLoop, from: int32(s.r.pos), to: int32(s.r.pos)})
+		s.edits = append(s.edits, edit{kind: editLoop, from: int32(at), to: int32(s.r.pos)})
 		s.before.head, s.unbroken = len(s.frames), 0
 	case opBlock:
 		s.before.head = prev.head
@@ -375,6 +386,9 @@ func (s *scanner) closeBlock(op byte, from int) error {
 		s.r.fail(from, "if without else must give what it takes")
 	}
 	s.join(f)
+	if f.op == opLoop {
+		s.endLoop(f, from)
+	}
 	results := f.results
 	s.frames = s.frames[:len(s.frames)-1]
 	s.give(results)
