@@ -48,8 +48,11 @@ const bindingPath = "github.com/bytecodealliance/wasmtime-go/v44"
 var version = engineplugin.VersionOf(bindingPath)
 
 var wasmtimeEngine = &engineplugin.Engine{
-	Name: "wasmtime", Version: version, Cache: "modules and native code", Backend: open, Compiler: newCompiler,
+	Name: "wasmtime", Version: version, Cache: "modules and native code", Backend: open, Compiler: newCompiler, Settings: defaults,
 }
+
+// Guests run within calls of C, beside which Go's scheduler and its collections go on: nobody waits for a guest's safepoint.
+func defaults(s *runtime.Settings) { s.Admit.InPlace = true }
 
 // open makes the backend. What it compiles itself is not kept; what the compiler's process keeps it loads.
 func open(*runtime.Settings) (runtime.Backend, error) { return newBackend("") }

@@ -5,7 +5,8 @@
 //
 //   - Safepoints. Compiled code leaves for the engine (memory.grow 0) after a bounded amount of work, so that the
 //     engine's scheduler and garbage collector run; there it reads the exported global GlobalStop and traps if the host
-//     has set it. Bulk memory operations count by length and run in chunks.
+//     has set it. Bulk memory operations count by length and run in chunks. With Options.InPlace it does not leave, and
+//     only reads (count.go).
 //   - A stack limit of its own. The exported global GlobalStack counts down by the weight of the frames; the guest traps
 //     before it falls below zero. Small functions may leave their frame to those that they call (frames.go), which can
 //     cost a function that calls itself through a table, or in a long circle, up to 1,024 units more for each level.
@@ -55,7 +56,7 @@ import (
 
 // Version changes whenever the same module and options would be rewritten in another way. Whoever keeps what was made
 // from a rewritten module under the name of the original keeps this beside it.
-const Version = 5
+const Version = 6
 
 // Prefix begins every name that this pass exports; modules that use it themselves are refused.
 const Prefix = "essa$"
@@ -113,6 +114,7 @@ type Options struct {
 
 	ExportGlobals bool // export every mutable global as well, for snapshots: Admitted.MutableGlobals
 	RouteGrow     bool // memory.grow goes by TableGrow, for engines that do not ask the host before a memory grows
+	InPlace       bool // safepoints do not leave for the engine, for those of whose guests nobody has to wait; no slices then
 }
 
 // The defaults.

@@ -4,15 +4,14 @@ package admit
 const NoFuelLimit = 1 << 62
 
 // Slice returns what the host sets GlobalSlice and GlobalFuel to before it enters a guest that may use so much fuel, of a
-// module that was admitted with slices of so many units (0: the default). A limit of 0 is none.
-func Slice(limit int64, sliceUnits int) (slice int32, fuel int64) {
-	if sliceUnits == 0 {
-		sliceUnits = SliceUnits
-	}
+// module that was admitted with these options. A limit of 0 is none.
+func (o Options) Slice(limit int64) (slice int32, fuel int64) {
 	if limit <= 0 || limit > NoFuelLimit {
 		limit = NoFuelLimit
 	}
-	slice = int32(min(limit, int64(sliceUnits)))
+	if !o.InPlace {
+		slice = int32(min(limit, int64(o.withDefaults().SliceUnits)))
+	}
 	return slice, limit - int64(slice)
 }
 

@@ -21,9 +21,12 @@ func newInterpreter(t testing.TB) wazero.Runtime {
 	return rt
 }
 
-func setFuel(t testing.TB, m api.Module, limit int64, sliceUnits int) {
+// optionsOf returns options for slices of some units; 0 stands for safepoints in place.
+func optionsOf(units int) admit.Options { return admit.Options{SliceUnits: units, InPlace: units == 0} }
+
+func setFuel(t testing.TB, m api.Module, limit int64, o admit.Options) {
 	t.Helper()
-	slice, fuel := admit.Slice(limit, sliceUnits)
+	slice, fuel := o.Slice(limit)
 	setGlobal(t, m, admit.GlobalSlice, api.EncodeI32(slice))
 	setGlobal(t, m, admit.GlobalFuel, uint64(fuel))
 }
@@ -40,12 +43,12 @@ type guestMaker struct {
 	wasm map[int][]byte
 }
 
-var fuelSlices = []int{1, 64, 5000, admit.SliceUnits}
+var fuelSlices = []int{0, 1, 64, 5000, admit.SliceUnits}
 
 func newGuestMaker(t testing.TB, rt wazero.Runtime, wasm []byte) *guestMaker {
 	g := &guestMaker{rt, map[int][]byte{}}
 	for _, n := range fuelSlices {
-		g.wasm[n] = mustAdmit(t, wasm, admit.Options{SliceUnits: n}).Wasm
+		g.wasm[n] = mustAdmit(t, wasm, optionsOf(n)).Wasm
 	}
 	return g
 }
@@ -55,7 +58,7 @@ func (g *guestMaker) run(t testing.TB, slice int, limit int64, name string, arg 
 	t.Helper()
 	m := instantiate(t, g.rt, g.wasm[slice])
 	defer m.Close(ctx)
-	setFuel(t, m, limit, slice)
+	setFuel(t, m, limit, optionsOf(slice))
 	out := outcome(m, name, arg)
 	if limit == 0 {
 		limit = admit.NoFuelLimit
@@ -119,9 +122,10 @@ func TestFuelOfBulk(t *testing.T) {
 	wasm := m.bytes()
 	rt := newRuntime(t)
 	base := int64(0)
-	for i, n := range []uint64{2 << 10, 1 << 20, 3 << 20, 5<<20 + 12345} {
-		m := instantiate(t, rt, mustAdmit(t, wasm, admit.Options{}).Wasm)
-		setFuel(t, m, 0, 0)
+	for i, n := range []uint64{2 << 10, 1 << 20, 3 << 20, 5<<20 + 12345, 5<<20 + 12345} {
+		o := admit.Options{InPlace: i > 3}
+		m := instantiate(t, rt, mustAdmit(t, wasm, o).Wasm)
+		setFuel(t, m, 0, o)
 		if out := outcome(m, "fill", n); out != "[]" {
 			t.Fatalf("fill %d: %s", n, out)
 		}

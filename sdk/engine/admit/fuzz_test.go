@@ -26,7 +26,7 @@ func FuzzModule(f *testing.F) {
 	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
 	f.Cleanup(func() { _ = rt.Close(ctx) })
 	f.Fuzz(func(t *testing.T, wasm []byte) {
-		a, err := admit.Module(wasm, admit.Options{ExportGlobals: len(wasm)%2 == 0})
+		a, err := admit.Module(wasm, admit.Options{ExportGlobals: len(wasm)%2 == 0, InPlace: len(wasm)%3 == 0})
 		if err != nil {
 			if c := status.Of(err); c != status.Invalid && c != status.Limit {
 				t.Fatalf("%s: %v", c, err)
@@ -62,16 +62,19 @@ func FuzzPrograms(f *testing.F) {
 		plain := instantiate(t, rt, wasm)
 		admitted := instantiate(t, rt, mustAdmit(t, wasm, admit.Options{SliceUnits: 1 + int(seed%200)}).Wasm)
 		interpreted := instantiate(t, newInterpreter(t), mustAdmit(t, wasm, admit.Options{}).Wasm)
+		inPlace := instantiate(t, rt, mustAdmit(t, wasm, admit.Options{InPlace: true}).Wasm)
 		trapped := false
 		for _, f := range m.funcs {
 			for arg := range uint64(4) {
 				setGlobal(t, plain, "budget", 500)
 				setGlobal(t, admitted, "budget", 500)
 				setGlobal(t, interpreted, "budget", 500)
+				setGlobal(t, inPlace, "budget", 500)
 				trapped = sameCall(t, plain, admitted, f.name, arg*7, arg)[0] != '[' || trapped
 				outcome(interpreted, f.name, arg*7, arg)
-				if a, b := fuelUsed(admitted), fuelUsed(interpreted); a != b {
-					t.Fatalf("%s(%d): %d units of fuel compiled and with small slices, %d interpreted", f.name, arg, a, b)
+				outcome(inPlace, f.name, arg*7, arg)
+				if a, b, c := fuelUsed(admitted), fuelUsed(interpreted), fuelUsed(inPlace); a != b || a != c {
+					t.Fatalf("%s(%d): %d units of fuel compiled and with small slices, %d interpreted, %d in place", f.name, arg, a, b, c)
 				}
 			}
 		}

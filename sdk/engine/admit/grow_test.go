@@ -92,7 +92,7 @@ func TestUncounted(t *testing.T) {
 	rt := newRuntime(t)
 	plain, counted := instantiate(t, rt, a.Wasm), instantiate(t, rt, mustAdmit(t, wasm, o).Wasm)
 	for _, m := range []api.Module{plain, counted} {
-		setFuel(t, m, 0, 0)
+		setFuel(t, m, 0, o)
 		if out := outcome(m, "sum", 1000); out != outcome(counted, "sum", 1000) {
 			t.Errorf("the sum is %s", out)
 		}
@@ -104,7 +104,7 @@ func TestUncounted(t *testing.T) {
 		t.Error("nothing was counted where it should be")
 	}
 	setGlobal(t, plain, admit.GlobalStop, 1)
-	setFuel(t, plain, 1, 0)
+	setFuel(t, plain, 1, o)
 	if out := outcome(plain, "sum", 10_000_000); out != outcome(instantiate(t, rt, wasm), "sum", 10_000_000) {
 		t.Errorf("stopped: %s", out)
 	}

@@ -46,8 +46,12 @@ func (h helper) operation(a *asm) {
 func (w *writer) helperBody(h helper) []byte {
 	a := &asm{[]byte{0}}
 	// The shift is unsigned: 2^32 bytes are 2^27 units, and the counter cannot wrap around.
-	a.gget(w.globalSlice).get(locLen).i32(bulkShift).op(opI32ShrU, opI32Sub).gset(w.globalSlice)
-	a.gget(w.globalSlice).i32(0).op(opI32LtS).ifVoid().call(w.funcYield).end()
+	if w.o.InPlace {
+		a.gget(w.globalFuel).get(locLen).i32(bulkShift).op(opI32ShrU, opI64ExtendU, opI64Sub).gset(w.globalFuel)
+	} else {
+		a.gget(w.globalSlice).get(locLen).i32(bulkShift).op(opI32ShrU, opI32Sub).gset(w.globalSlice)
+	}
+	w.check(a)
 
 	a.op(opBlock, blockVoid)
 	a.get(locLen).i32(chunkBytes).op(opI32GtU, opI32Eqz).brIf(0)

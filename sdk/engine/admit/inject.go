@@ -137,26 +137,6 @@ func (w *writer) locals(a *asm, body span) {
 	a.op(w.m.b[body.start:s.localsEnd]...)
 }
 
-// take takes a cost off the slice counter and leaves whether it was there on the stack.
-func (w *writer) take(a *asm, cost uint32) {
-	a.gget(w.globalSlice).i32(int32(cost)).op(opI32Sub).gset(w.globalSlice)
-	a.gget(w.globalSlice).i32(0).op(opI32GeS)
-}
-
-// spend takes a cost off the slice counter and yields when it is used up.
-func (w *writer) spend(a *asm, cost uint32) {
-	w.take(a, cost)
-	a.ifVoid().els().call(w.funcYield).end()
-}
-
-// chargeBody is called with a loop's overdrawn credit: it pays for that and for the next chargeUnits, and returns those.
-func (w *writer) chargeBody() []byte {
-	a := &asm{[]byte{0}}
-	a.gget(w.globalSlice).get(0).op(opI32Add).i32(chargeUnits).op(opI32Sub).gset(w.globalSlice)
-	a.gget(w.globalSlice).i32(0).op(opI32GeS).ifVoid().els().call(w.funcYield).end()
-	return a.i32(chargeUnits).end().b
-}
-
 // frameCost estimates the frame that an engine makes for the scanned function. Engines keep locals and operands in
 // registers or in the frame, and optimising ones spill values of their own, whose number grows with the code.
 func (w *writer) frameCost() int32 {
@@ -182,24 +162,6 @@ func (w *writer) enterFrame(a *asm, frame int32) {
 		a.op(opBlock)
 		a.b = putS64(a.b, int64(w.typeIndex(nil, results)))
 	}
-}
-
-// yieldBody is the slow path of every check: fill the slice from the fuel, leave compiled code once, then see whether the
-// host wants the guest to end.
-func (w *writer) yieldBody() []byte {
-	const left, next = 0, 1
-	a := &asm{[]byte{1, 2, byte(I64)}}
-	// The slice may be overdrawn: then that is paid first. It may also have something left.
-	a.gget(w.globalFuel).gget(w.globalSlice).op(opI64ExtendS, opI64Add).tee(left)
-	a.i64(0).op(opI64LtS).ifVoid().i32(ReasonFuel).gset(w.globalReason).unreachable().end()
-	slice := int64(w.o.SliceUnits)
-	a.get(left).i64(slice).get(left).i64(slice).op(opI64LtS, opSelect).tee(next).op(opI32WrapI64).gset(w.globalSlice)
-	a.get(left).get(next).op(opI64Sub).gset(w.globalFuel)
-	a.i32(0).op(opMemoryGrow, 0, opDrop)
-	a.gget(w.globalStop).ifVoid()
-	a.i32(ReasonStop).gset(w.globalReason).unreachable()
-	a.end()
-	return a.end().b
 }
 
 // grow writes memory.grow, or what stands for it.

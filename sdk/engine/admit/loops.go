@@ -79,15 +79,6 @@ func (w *writer) endLoop(a *asm, e edit) {
 	}
 }
 
-// refill pays for what the credit is overdrawn, for the next chargeUnits, and for a round that is counted again.
-func (w *writer) refill(a *asm, round int32) {
-	a.get(w.credit).call(w.funcCharge)
-	if round > 0 {
-		a.i32(round).op(opI32Add)
-	}
-	a.set(w.credit)
-}
-
 // label returns what a label is in the rewritten code, seen from where the loops on w.labels are open: every loop that is
 // left may have labels around it.
 func (w *writer) label(label uint32, leaves int32) uint32 {
@@ -108,10 +99,10 @@ func (w *writer) table(a *asm, e edit) {
 // back counts a branch back to a dispatch loop. In a tight one an unconditional branch becomes a conditional one that
 // the slow path follows, which saves a jump.
 func (w *writer) back(a *asm, e edit) {
-	if e.label < 0 || e.arg > tightCost {
+	if e.label < 0 || e.arg > tightCost || w.o.InPlace {
 		w.spend(a, e.arg)
 		return
 	}
 	w.take(a, e.arg)
-	a.brIf(w.label(uint32(e.label), e.leaves)).call(w.funcYield)
+	a.gget(w.globalSlice).i32(0).op(opI32GeS).brIf(w.label(uint32(e.label), e.leaves)).call(w.funcYield)
 }

@@ -214,10 +214,10 @@ func (w *writer) tables() []byte {
 
 func (w *writer) addedGlobals() []byte {
 	a := asm{}
-	for _, initial := range []int{0, ReasonNone, w.o.StackUnits, w.o.SliceUnits} {
+	slice, fuel := w.o.Slice(0)
+	for _, initial := range []int{0, ReasonNone, w.o.StackUnits, int(slice)} {
 		a.op(byte(I32), 1).i32(int32(initial)).end()
 	}
-	_, fuel := Slice(0, w.o.SliceUnits)
 	a.op(byte(I64), 1).i64(fuel).end()
 	return a.b
 }

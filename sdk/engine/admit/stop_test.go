@@ -79,6 +79,21 @@ func TestStopEnds(t *testing.T) {
 	}
 }
 
+// TestStopInPlace: where safepoints do not leave for the engine, they see that the host wants the guest to end all the same.
+func TestStopInPlace(t *testing.T) {
+	// The interpreter runs in goroutines that can be interrupted, as Options.InPlace wants it.
+	rt := newInterpreter(t)
+	wasm := mustAdmit(t, readGuest(t, "bench.wasm"), admit.Options{InPlace: true}).Wasm
+	for _, c := range []struct {
+		name string
+		n    uint64
+	}{{"spin", 1<<32 - 1}, {"fib", 60}, {"interp", 0}, {"indirect", 1<<32 - 1}, {"fill_forever", 0}, {"copies", 1<<32 - 1}} {
+		onIdle(t, c.name, 50*time.Millisecond, func() time.Duration {
+			return stopAfter(t, instantiate(t, rt, wasm), 5*time.Millisecond, c.name, c.n)
+		})
+	}
+}
+
 // TestStopEndsBigFill stops one fill of a gigabyte, of which every page is new.
 func TestStopEndsBigFill(t *testing.T) {
 	rt := newRuntime(t)

@@ -33,9 +33,9 @@ func (g *Guest) fuel() int64 {
 }
 
 func (g *Guest) setFuel(left int64) {
-	slice, fuel := int32(-1), left+1 // overdrawn: the next check ends the guest
+	slice, fuel := int32(0), left // overdrawn: the next check ends the guest
 	if left > 0 {
-		slice, fuel = admit.Slice(left, g.rt.set.Admit.SliceUnits)
+		slice, fuel = g.rt.set.Admit.Slice(left)
 	}
 	g.inst.SetGlobal(admit.GlobalSlice, slice)
 	g.inst.SetGlobal64(admit.GlobalFuel, fuel)

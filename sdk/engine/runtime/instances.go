@@ -73,7 +73,7 @@ func (g *Guest) arrange() {
 	g.inst.SetGlobal(admit.GlobalStop, 0)
 	g.inst.SetGlobal(admit.GlobalReason, admit.ReasonNone)
 	g.inst.SetGlobal(admit.GlobalStack, int32(g.rt.stackUnits()))
-	slice, fuel := admit.Slice(0, g.rt.set.Admit.SliceUnits)
+	slice, fuel := g.rt.set.Admit.Slice(0)
 	g.inst.SetGlobal(admit.GlobalSlice, slice)
 	g.inst.SetGlobal64(admit.GlobalFuel, fuel)
 }
@@ -285,7 +285,7 @@ func (g *Guest) snapshot() error {
 
 // cleanGlobals sets what admission added to what every call begins with.
 func (rt *Runtime) cleanGlobals(m *module, bits []uint64) {
-	slice, fuel := admit.Slice(0, rt.set.Admit.SliceUnits)
+	slice, fuel := rt.set.Admit.Slice(0)
 	for i, name := range m.globals {
 		switch name {
 		case admit.GlobalStop:
