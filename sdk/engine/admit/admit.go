@@ -8,8 +8,8 @@
 //     has set it. Bulk memory operations count by length and run in chunks. With Options.InPlace it does not leave, and
 //     only reads (count.go).
 //   - A stack limit of its own. The exported global GlobalStack counts down by the weight of the frames; the guest traps
-//     before it falls below zero. Small functions may leave their frame to those that they call (frames.go), which can
-//     cost a function that calls itself through a table, or in a long circle, up to 1,024 units more for each level.
+//     before it falls below zero. What can be on the stack without bound is counted where a call closes a cycle (frames.go),
+//     which can cost a function that calls itself in a long circle up to 4,096 units more for each level.
 //   - Clamped tables, and static limits on everything that costs time or memory before the first instruction runs.
 //   - Nothing runs at instantiation: a start function is taken out and exported as StartExport, for the host to call
 //     when it holds the instance and can stop it.
@@ -56,7 +56,7 @@ import (
 
 // Version changes whenever the same module and options would be rewritten in another way. Whoever keeps what was made
 // from a rewritten module under the name of the original keeps this beside it.
-const Version = 6
+const Version = 7
 
 // Prefix begins every name that this pass exports; modules that use it themselves are refused.
 const Prefix = "essa$"

@@ -90,7 +90,8 @@ type module struct {
 	memories []limits
 	globals  []global
 	exports  []exportEntry
-	start    int64 // -1: none
+	taken    map[uint32]struct{} // functions that are exported or referred to: not only direct calls lead there
+	start    int64               // -1: none
 	elems    []ValueType
 	bodies   []span
 
@@ -117,7 +118,7 @@ func (m *module) growable() bool {
 
 // decode reads every section. Code bodies are only located here; rewriting decodes them.
 func decode(b []byte, o *Options) (*module, error) {
-	m := &module{b: b, start: -1, declaredData: -1}
+	m := &module{b: b, start: -1, declaredData: -1, taken: map[uint32]struct{}{}}
 	r := reader{b: b, pos: 8, end: len(b)}
 	last := 0
 	for r.left() > 0 {
@@ -421,7 +422,7 @@ func (m *module) constExpr(r *reader) {
 	case opRefNull:
 		r.refType()
 	case opRefFunc:
-		r.index("function", len(m.funcs))
+		m.take(r.index("function", len(m.funcs)))
 	case opSIMD:
 		if r.u32() != 0x0c {
 			r.fail(from, "this is not a constant")
@@ -434,6 +435,9 @@ func (m *module) constExpr(r *reader) {
 		r.fail(r.pos-1, "extended constant expressions are not supported: build without them (clang: -mno-extended-const)")
 	}
 }
+
+// take notes that not only direct calls lead to a function.
+func (m *module) take(function int) { m.taken[uint32(function)] = struct{}{} }
 
 func (m *module) exportSection(r *reader, o *Options) error {
 	n := r.count("exports", 3)
@@ -455,6 +459,7 @@ func (m *module) exportSection(r *reader, o *Options) error {
 		switch e.kind = ExternKind(r.byte()); e.kind {
 		case ExternFunc:
 			e.index = uint32(r.index("function", len(m.funcs)))
+			m.take(int(e.index))
 		case ExternTable:
 			e.index = uint32(r.index("table", len(m.tables)))
 		case ExternMemory:
@@ -514,7 +519,7 @@ func (m *module) elementSegment(r *reader) {
 		if flags&4 != 0 {
 			m.constExpr(r)
 		} else {
-			r.index("function", len(m.funcs))
+			m.take(r.index("function", len(m.funcs)))
 		}
 	}
 	m.elems = append(m.elems, typ)

@@ -63,6 +63,9 @@ func (s *scanner) startDispatch(prev before) {
 	}
 	s.dispatch.found, s.dispatch.selector, s.dispatch.from = true, prev.selector, s.path
 	loop.jumps = &s.dispatch
+	for i := prev.head; i < len(s.frames); i++ {
+		s.frames[i].rounds--
+	}
 	s.edits[loop.edit].kind = editNone
 }
 
@@ -118,6 +121,7 @@ func (s *scanner) countBack(from uint64, at, label int) {
 	if n := len(s.edits); n > 0 && s.edits[n-1].kind == editBack && s.edits[n-1].from == int32(at) {
 		return // a table that leads there more than once
 	}
+	s.since = 0
 	s.edits = append(s.edits, edit{kind: editBack, from: int32(at), to: int32(at), arg: cost(from, s.path), label: int32(label)})
 	if label >= 0 {
 		s.edits[len(s.edits)-1].leaves = s.left(&s.frames[len(s.frames)-1-label])

@@ -15,6 +15,7 @@ func (o Options) Slice(limit int64) (slice int32, fuel int64) {
 	return slice, limit - int64(slice)
 }
 
-// Left returns the fuel that a guest has left by the values of both globals. It is negative where the guest was ended
-// because it had used up its fuel, by what it had overdrawn.
+// Left returns the fuel that a guest has left by the values of both globals. It is negative where the guest has used up its fuel,
+// by what it has overdrawn: then the guest was ended, or it returned before its next check, and the host is to take that for
+// the same.
 func Left(slice int32, fuel int64) int64 { return fuel + int64(slice) }

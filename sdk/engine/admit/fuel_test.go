@@ -63,7 +63,11 @@ func (g *guestMaker) run(t testing.TB, slice int, limit int64, name string, arg 
 	if limit == 0 {
 		limit = admit.NoFuelLimit
 	}
-	return out, fuelUsed(m) - (admit.NoFuelLimit - limit), m.ExportedGlobal(admit.GlobalReason).Get()
+	used, reason := fuelUsed(m)-(admit.NoFuelLimit-limit), m.ExportedGlobal(admit.GlobalReason).Get()
+	if reason == admit.ReasonNone && used > limit {
+		reason = admit.ReasonFuel // it returned before its next check
+	}
+	return out, used, reason
 }
 
 // exact checks that a call uses the same fuel whatever the slices are, that just so much is enough for it, and that one

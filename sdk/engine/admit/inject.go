@@ -5,10 +5,9 @@ const (
 	tightCost    = 64      // rounds of dispatch loops up to this cost are counted in the form that is best for tight loops
 	creditUnits  = 128     // what a function with loops is charged for them at its entry
 	chargeUnits  = 4096    // what loops pay for at a time
-	leafCost     = 64      // straight-line functions up to this cost are charged by their caller's call alone
 	straightCost = 1 << 16 // code without labels is broken by a safepoint after so much
 	costTable    = 1 << 15 // of a bulk table operation: tables are clamped, so its real cost is bounded
-	maxCost      = 1 << 24 // of one loop body or function entry, so that the counter cannot wrap around
+	maxCost      = 1 << 28 // of one loop body or function entry, so that the counter cannot wrap around
 	chunkBytes   = 1 << 20 // of a bulk memory operation, between two safepoints
 	inlineBytes  = 1 << 10 // constant lengths up to this stay as they are
 	inlineBulks  = 256     // of one function; the time a compiler takes for them can grow with the square of their number
@@ -25,27 +24,22 @@ const blockVoid = 0x40
 //
 // Where a function counts frames (frames.go), its body is put into a block that has the function's results: the block takes
 // the place of the function as the outermost label, so every branch keeps its index, and a return becomes a branch to it. All ways out but a trap pass through the block's end, where the frame is given back.
-func (w *writer) function(body span, frame int32) {
+func (w *writer) function(body span) {
 	s := &w.scr
 	a := &asm{w.body[:0]}
 	if !w.counted {
 		w.uncounted(a, body)
 		return
 	}
-	cost := cost(0, s.longest)
 	w.locals(a, body)
-	if s.loops {
-		cost += creditUnits
-	}
-	if s.calls || cost > leafCost {
-		w.spend(a, cost)
-	}
+	plan := s.node()
+	w.enter(a, plan.entry.kind, s.entryCost())
 	if s.loops {
 		a.i32(creditUnits).set(w.credit)
 	}
-	framed := frame > 0
+	framed := plan.price > 0
 	if framed {
-		w.enterFrame(a, frame)
+		w.enterFrame(a, plan.price)
 	}
 	w.labels = append(w.labels[:0], 0)
 	pos := int32(s.localsEnd)
@@ -59,7 +53,8 @@ func (w *writer) function(body span, frame int32) {
 	}
 	a.op(w.m.b[pos:body.end]...)
 	if framed {
-		a.gget(w.globalStack).i32(frame).op(opI32Add).gset(w.globalStack).end()
+		w.giveFrame(a, plan.price)
+		a.end()
 	}
 	w.body = a.b
 }
@@ -81,7 +76,7 @@ func (w *writer) uncounted(a *asm, body span) {
 // edit writes what one edit inserts or puts in the place of an instruction.
 func (w *writer) edit(a *asm, e edit) {
 	switch e.kind {
-	case editLoop, editOuter, editNone:
+	case editLoop, editOuter, editDirect, editNone:
 		w.loop(a, e)
 	case editEnd:
 		w.endLoop(a, e)
@@ -97,6 +92,12 @@ func (w *writer) edit(a *asm, e edit) {
 		w.bulk(a, e)
 	case editBulkCall:
 		a.call(w.helper(helperOf(e.arg)))
+	case editTakeFrame:
+		w.takeFrame(a, int32(e.arg))
+	case editGiveFrame:
+		w.giveFrame(a, int32(e.arg))
+	case editCheck:
+		w.check(a)
 	case editYield:
 		a.call(w.funcYield)
 	case editGrow:
@@ -151,8 +152,7 @@ func (w *writer) frameCost() int32 {
 
 // enterFrame takes a frame off the stack limit, and opens the block around the body.
 func (w *writer) enterFrame(a *asm, frame int32) {
-	a.gget(w.globalStack).i32(frame).op(opI32Sub).gset(w.globalStack)
-	a.gget(w.globalStack).i32(0).op(opI32GeS).ifVoid().els().i32(ReasonStack).gset(w.globalReason).unreachable().end()
+	w.takeFrame(a, frame)
 	switch results := w.m.types[w.m.funcs[w.scr.function]].results; len(results) {
 	case 0:
 		a.op(opBlock, blockVoid)

@@ -35,9 +35,32 @@ const (
 // left returns how many loops a branch to f leaves. A branch to a loop does not leave it.
 func (s *scanner) left(f *frame) int32 { return s.top().loops - f.loops }
 
+// openLoop notes the beginning of a loop.
+func (s *scanner) openLoop(f *frame) {
+	f.outside, f.loop = f.loop, int32(len(s.loopCalls))
+	f.loops++
+	f.rounds++
+	s.loopCalls = append(s.loopCalls, false)
+	if s.plan != nil && s.plan.loopCalls[s.node().loops+uint32(f.loop)] {
+		s.since = 0 // there is a check at its header
+	}
+}
+
+// node is what is known of the function.
+func (s *scanner) node() *node { return &s.plan.nodes[s.function-s.m.importedFuncs] }
+
 // endLoop notes the end of a loop, of which all is known now.
 func (s *scanner) endLoop(f *frame, at int) {
 	header := &s.edits[f.edit]
+	if s.loopCalls[f.loop] {
+		if f.loops > 1 {
+			s.loopCalls[f.outside] = true
+		}
+		if header.kind == editLoop {
+			header.kind = editDirect
+		}
+		s.loopCalls[f.loop] = header.kind == editDirect
+	}
 	if header.kind == editLoop && f.params == 0 && f.loops <= outerDepth && s.outer < outerLoops && header.arg <= outerCost {
 		header.kind = editOuter
 		s.outer++
@@ -55,7 +78,11 @@ func (w *writer) loop(a *asm, e edit) {
 	}
 	w.labels = append(w.labels, w.labels[len(w.labels)-1]+added)
 	a.op(opLoop).op(typ...)
-	if e.kind == editNone {
+	switch e.kind {
+	case editNone:
+		return
+	case editDirect:
+		w.spend(a, e.arg)
 		return
 	}
 	a.get(w.credit).i32(int32(e.arg)).op(opI32Sub).tee(w.credit).i32(0)

@@ -269,18 +269,18 @@ func (w *writer) codeSection() ([]byte, error) {
 	out := make([]byte, 0, size+size/8+4096)
 	// The number of helpers is known only at the end; the count is written in its widest form and filled in then.
 	out = append(out, 0x80, 0x80, 0x80, 0x80, 0x00)
-	frames := make([]int32, len(w.m.bodies))
 	if w.counted {
-		var err error
-		if frames, err = w.planFrames(); err != nil {
+		g, err := w.plan()
+		if err != nil {
 			return nil, err
 		}
+		w.scr.plan = g
 	}
 	for i, b := range w.m.bodies {
 		if err := w.scan(i, b); err != nil {
 			return nil, err
 		}
-		w.function(b, frames[i])
+		w.function(b)
 		out = putU32(out, uint32(len(w.body)))
 		out = append(out, w.body...)
 	}

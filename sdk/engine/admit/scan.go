@@ -6,18 +6,22 @@ import "fmt"
 type editKind uint8
 
 const (
-	editLoop     editKind = iota // a loop's header: count a round after it
-	editOuter                    // the same for one that gets a loop around it (loops.go)
-	editNone                     // a loop's header where nothing is counted, or its branches back are
-	editEnd                      // before the end of a loop
-	editBranch                   // a branch out of loops
-	editTable                    // a br_table that has such
-	editBack                     // count a branch back to a dispatch loop, before it
-	editReturn                   // replace return by a branch to the block around the body
-	editBulk                     // replace a bulk memory operation
-	editBulkCall                 // the same where there are many: by a call, whatever the length
-	editYield                    // a safepoint in the middle of very long code
-	editGrow                     // replace memory.grow by a call that leads to the host
+	editLoop      editKind = iota // a loop's header: count a round after it
+	editOuter                     // the same for one that gets a loop around it (loops.go)
+	editDirect                    // the same for one in which something is called
+	editNone                      // a loop's header where nothing is counted, or its branches back are
+	editEnd                       // before the end of a loop
+	editBranch                    // a branch out of loops
+	editTable                     // a br_table that has such
+	editBack                      // count a branch back to a dispatch loop, before it
+	editReturn                    // replace return by a branch to the block around the body
+	editBulk                      // replace a bulk memory operation
+	editBulkCall                  // the same where there are many: by a call, whatever the length
+	editYield                     // a safepoint in the middle of very long code
+	editCheck                     // a check before a call of what does not check
+	editTakeFrame                 // count a frame before a call, and give it back after it
+	editGiveFrame
+	editGrow // replace memory.grow by a call that leads to the host
 )
 
 // edit is a change to a body. A body's edits are in the order of its code.
@@ -39,8 +43,13 @@ type frame struct {
 	serial  int32     // counts the blocks of the function
 	edit    int32     // of a loop: the edit at its header
 	loops   int32     // open loops, this one included
+	rounds  int32     // those of them that count their rounds, if any leads back
+	loop    int32     // the innermost of them: how many the function has before it
+	outside int32     // of a loop: the one around it, where there is one
 	start   uint64    // path at the block's beginning
 	branch  uint64    // longest path to a branch to the block's label, plus one; 0: there is none
+	since   uint32    // scanner.since at the block's beginning
+	arrives uint32    // the most at a branch to the block's label
 	jumps   *dispatch // of a dispatch loop
 }
 
@@ -67,12 +76,15 @@ type scanner struct {
 	o *Options
 	r reader
 
-	frames   []frame
-	edits    []edit
-	closed   []uint64 // by serial of a block that has ended: path at its end, plus one
-	leaves   []int32  // by label of br_tables
-	dispatch dispatch
-	before   before
+	plan *graph // once it is known
+
+	frames    []frame
+	edits     []edit
+	closed    []uint64 // by serial of a block that has ended: path at its end, plus one
+	leaves    []int32  // by label of br_tables
+	loopCalls []bool   // by loop: something is called in it
+	dispatch  dispatch
+	before    before
 
 	function          int   // index, for messages
 	results           int32 // of the function
@@ -80,11 +92,12 @@ type scanner struct {
 	localsEnd         int   // where the code begins
 	height, maxHeight int32 // of the operand stack
 	path, longest     uint64
+	since             uint32 // work of functions that do not check, since the last check, at most
 	unbroken          uint64 // cost of the code since its last label or safepoint
-	calls             bool   // there are calls
-	indirect          bool   // of a function that is not known
-	callees           []uint32
+	imports           bool   // of a function that is imported
+	callees           []edge
 	loops             bool // some loop counts in the credit local
+	rounds            bool // something counts rounds
 	bulks             bool // some operation may need a helper
 	vectors           bool // there are values of 16 bytes
 	memoryBulks       int  // bulk memory operations so far
@@ -95,8 +108,8 @@ type scanner struct {
 func (s *scanner) scan(function int, body span) error {
 	t := s.m.types[s.m.funcs[function]]
 	*s = scanner{
-		m: s.m, o: s.o, r: reader{b: s.m.b, pos: int(body.start), end: int(body.end)},
-		frames: s.frames[:0], edits: s.edits[:0], closed: s.closed[:0], callees: s.callees[:0], leaves: s.leaves[:0],
+		m: s.m, o: s.o, plan: s.plan, r: reader{b: s.m.b, pos: int(body.start), end: int(body.end)},
+		frames: s.frames[:0], edits: s.edits[:0], closed: s.closed[:0], callees: s.callees[:0], leaves: s.leaves[:0], loopCalls: s.loopCalls[:0],
 		dispatch: dispatch{targets: s.dispatch.targets[:0]}, before: nothing, function: function, results: int32(len(t.results)),
 	}
 	if err := s.readLocals(t.params); err != nil {
@@ -113,7 +126,9 @@ func (s *scanner) scan(function int, body span) error {
 		s.r.fail(s.r.pos, "%d bytes after the end of the function", s.r.left())
 	}
 	for _, e := range s.edits {
-		s.loops = s.loops || e.kind == editLoop || e.kind == editOuter
+		credit := e.kind == editLoop || e.kind == editOuter
+		s.loops = s.loops || credit
+		s.rounds = s.rounds || credit || e.kind == editDirect || e.kind == editBack
 	}
 	return s.r.err
 }
@@ -136,12 +151,12 @@ func (s *scanner) readLocals(params []byte) error {
 }
 
 func (s *scanner) push(f frame) {
-	f.base, f.serial, f.start = s.height-f.params, int32(len(s.closed)), s.path
+	f.base, f.serial, f.start, f.since = s.height-f.params, int32(len(s.closed)), s.path, s.since
 	if len(s.frames) > 0 {
-		f.loops = s.top().loops
+		f.loops, f.rounds, f.loop = s.top().loops, s.top().rounds, s.top().loop
 	}
 	if f.op == opLoop {
-		f.loops++
+		s.openLoop(&f)
 	}
 	s.frames = append(s.frames, f)
 	s.closed = append(s.closed, 0)
@@ -181,7 +196,17 @@ func (s *scanner) charge(cost uint64) {
 }
 
 // branch notes that the label of f can be reached from here.
-func (s *scanner) branch(f *frame) { f.branch = max(f.branch, s.path+1) }
+func (s *scanner) branch(f *frame) {
+	f.branch, f.arrives = max(f.branch, s.path+1), max(f.arrives, s.since)
+}
+
+// entryCost is what a function takes at its entry.
+func (s *scanner) entryCost() uint32 {
+	if s.loops {
+		return cost(0, s.longest) + creditUnits
+	}
+	return cost(0, s.longest)
+}
 
 // cost is what lies between two points of the same path, as a price.
 func cost(from, to uint64) uint32 {
@@ -231,13 +256,13 @@ func (s *scanner) instruction() error {
 		return s.labels(from, prev)
 	case immFunc:
 		if f := r.index("function", len(s.m.funcs)); r.err == nil {
-			s.callees = append(s.callees, uint32(f))
+			s.calling(f, from)
 			s.invoke(s.m.types[s.m.funcs[f]])
 		}
 	case immIndirect:
 		t := r.index("type", len(s.m.types))
 		if r.index("table", len(s.m.tables)); r.err == nil {
-			s.indirect = true
+			s.callingTable(from)
 			s.invoke(s.m.types[t])
 		}
 	case immSelect:
@@ -378,7 +403,7 @@ func (s *scanner) closeBlock(op byte, from int) error {
 		if !f.dead {
 			s.branch(f) // from the end of the first arm to that of the second
 		}
-		f.op, f.dead, s.path, s.unbroken = opElse, false, f.start, 0
+		f.op, f.dead, s.path, s.since, s.unbroken = opElse, false, f.start, f.since, 0
 		s.give(f.params)
 		return s.r.err
 	}
@@ -415,12 +440,27 @@ func (s *scanner) join(f *frame) {
 	if f.op != opLoop && f.branch > 0 {
 		end = max(end, f.branch-1)
 	}
-	s.path = end
+	s.path, s.since = end, f.sinceEnd(s.since)
 	s.closed[f.serial] = end + 1
 }
 
+// sinceEnd joins the ways to a block's end as join does; since is that of the way through its last instruction. Back at a loop's
+// header its rounds have been counted, and a call costs something there, so what they come to is bounded already.
+func (f *frame) sinceEnd(since uint32) uint32 {
+	end := uint32(0)
+	if f.op == opIf {
+		end = f.since
+	}
+	if !f.dead {
+		end = max(end, since)
+	}
+	if f.op != opLoop {
+		end = max(end, f.arrives)
+	}
+	return end
+}
+
 func (s *scanner) invoke(t funcType) {
-	s.calls = true
 	s.pop(int32(len(t.params)))
 	s.give(int32(len(t.results)))
 }

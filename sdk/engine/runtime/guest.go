@@ -375,6 +375,9 @@ func (g *Guest) execute() (exit uint32, err error) {
 	if err := g.enter(last); err != nil {
 		return g.verdict(last, err)
 	}
+	if g.lim.Fuel > 0 && g.fuel() < 0 {
+		return 0, g.outOfFuel() // it has returned before its next check
+	}
 	return 0, nil
 }
 
