@@ -70,7 +70,8 @@ type Guest struct {
 	root       *Guest // of a nested call: the one from outside, which ends last
 	prev, next *Guest // calls from outside; guarded by modules.mu
 
-	ended atomic.Bool // cause is set
+	ended    atomic.Bool // cause is set
+	returned atomic.Bool // its call has; of one from outside that failed or made others
 
 	mu    sync.Mutex // guards what follows, and stats.Nested and stats.Fuel
 	cause error      // why it is to end
@@ -209,6 +210,14 @@ func (g *Guest) unreserve() {
 		g.rt.budget.release(n)
 		g.rt.slots.freed()
 	}
+}
+
+// outermost returns the call from outside that all this is for.
+func (g *Guest) outermost() *Guest {
+	if g.root != nil {
+		return g.root
+	}
+	return g
 }
 
 // context is done when the invocation is to end.
@@ -445,7 +454,7 @@ func (g *Guest) leaveInstance(returned bool) {
 		return
 	}
 	if g.ended.Load() {
-		g.rt.remains.add(remain{g.inst, g.mod, g.reserved})
+		g.rt.remains.add(remain{g.inst, g.mod, g.outermost(), g.reserved})
 		g.inst, g.res, g.reserved = nil, nil, 0
 		return
 	}
@@ -547,7 +556,10 @@ func (g *Guest) dropStack(held int64) {
 	}
 }
 
-func (g *Guest) regain(ctx context.Context) { g.w.has = g.rt.slots.resume(ctx.Done()) }
+// regain waits for a slot, which a guest that was ended has no use for.
+func (g *Guest) regain(ctx context.Context) {
+	g.w.has = !g.ended.Load() && g.rt.slots.resume(ctx.Done())
+}
 
 // writes are versions that an invocation and its nested calls wrote.
 type writes struct {

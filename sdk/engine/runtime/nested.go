@@ -127,7 +127,10 @@ func (rt *Runtime) runNested(f *future, w *worker) {
 }
 
 func (f *future) run(rt *Runtime, w *worker) (*engine.Result, error) {
-	p := f.parent
+	p, now := f.parent, time.Now()
+	if d := p.call.Deadline; !d.IsZero() && !now.Before(d) {
+		rt.watch.fire() // which is late where guests keep Go's processors busy
+	}
 	if cause := p.doomed(); cause != nil {
 		return nil, cause
 	}
@@ -147,11 +150,8 @@ func (f *future) run(rt *Runtime, w *worker) (*engine.Result, error) {
 			return f.outside(g, w)
 		}
 	}
-	g.parent, g.root = p, p
-	if p.root != nil {
-		g.root = p.root
-	}
-	res, err := g.run(w, time.Now())
+	g.parent, g.root = p, p.outermost()
+	res, err := g.run(w, now)
 	f.fuel = g.stats.Fuel // of a call that failed as well
 	if err != nil {
 		p.mu.Lock()

@@ -50,7 +50,7 @@ type Runtime struct {
 	cache   *nearCache
 	pools   *pools
 	idle    *idle
-	remains remains
+	remains *remains
 
 	restores atomic.Int64
 	modules  *modules
@@ -77,8 +77,9 @@ func New(b Backend, border engine.Border, s Settings) (*Runtime, error) {
 	rt.pools = &pools{budget: rt.budget, most: s.Parked, bytes: s.ParkedBytes, kinds: s.Snapshots}
 	rt.idle = newIdle(rt, s.ParkedTime)
 	rt.pools.idle = rt.idle
-	rt.remains.rt = rt
-	rt.budget.shed, rt.budget.kept = rt.pools.shed, rt.pools.kept
+	rt.remains = newRemains(rt)
+	rt.budget.shed = func(n int64) bool { return rt.remains.shed(n) || rt.pools.shed(n) }
+	rt.budget.kept = rt.pools.kept
 	rt.slots = newSlots(s.Workers, s.Queue, rt.budget, rt.runNested)
 	rt.slots.share = s.Share
 	rt.watch = newWatchdog()
@@ -147,6 +148,9 @@ func (g *Guest) invoke(ctx context.Context, c *engine.Call, m *module) (*engine.
 	}
 	if stop != nil && !stop() {
 		g.loose = true
+	}
+	if err != nil || g.calls {
+		g.returned.Store(true)
 	}
 	return res, err
 }

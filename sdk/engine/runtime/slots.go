@@ -506,7 +506,7 @@ func (b *budget) reserveWithin(n, most int64) bool {
 	for !b.try(n, most) {
 		missing := b.used.Load() + n - most
 		if n > most || b.shed == nil || !b.shed(missing) {
-			return false
+			return n <= most && b.try(n, most) // somebody may have released some meanwhile
 		}
 	}
 	return true
