@@ -23,6 +23,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"github.com/essa-project/essad/sdk/engine/abi"
 	"github.com/essa-project/essad/sdk/engine/admit"
 	"github.com/essa-project/essad/sdk/engine/runtime"
 )
@@ -100,6 +101,9 @@ func (i *instance) Call(export string, params []uint64) error {
 	state := C.essad_call(self, C.int(slot), len(params) > 0, param, results)
 	for state == C.ESSAD_IMPORT {
 		if err := i.code.b.imports[i.c._import].Call(i.guest, stack[:]); err != nil {
+			if end := (*abi.End)(nil); errors.As(err, &end) {
+				return err // nobody wants to know where the guest was; Close takes it off its stack
+			}
 			refused = err
 			i.c.refused = 1
 		}

@@ -438,6 +438,7 @@ int essad_resume(uintptr_t instance) {
 
 int essad_call(uintptr_t instance, int slot, bool has_param, uint32_t param, size_t results) {
 	essad_instance *in = (essad_instance *)instance;
+	finish(in); // of one that an import ended
 	forget(in);
 	if (in->began == 0) in->began = nanoseconds();
 	in->args[0].kind = WASMTIME_I32;

@@ -178,7 +178,7 @@ func (i *instance) Call(export string, params []uint64) error {
 	}
 	n := copy(i.stack[:], params)
 	if err := f.CallWithStack(&i.ctx, i.stack[:n]); err != nil {
-		return readable(err)
+		return &trap{err}
 	}
 	return nil
 }
@@ -281,20 +281,16 @@ func (i *instance) Shrink(size int) bool {
 // Close implements runtime.Instance.
 func (i *instance) Close() { _ = i.mod.Close(context.Background()) }
 
-// readable makes a trap's text one for people: without wazero's remarks about itself.
-func readable(err error) error {
-	text := err.Error()
+// trap is an error of wazero's whose text, which is made where somebody reads it, is one for people: without wazero's remarks
+// about itself.
+type trap struct{ cause error }
+
+func (t *trap) Error() string {
+	text := t.cause.Error()
 	text = strings.Replace(text, " (recovered by wazero)", "", 1)
 	text = strings.TrimPrefix(text, "wasm error: ")
 	text = strings.Replace(text, "\nwasm stack trace:", "\nstack:", 1)
-	text = strings.ReplaceAll(text, "\n\t.", "\n\t") // the module's name, which is empty
-	return &trap{text: text, cause: err}
+	return strings.ReplaceAll(text, "\n\t.", "\n\t") // the module's name, which is empty
 }
 
-type trap struct {
-	text  string
-	cause error
-}
-
-func (t *trap) Error() string { return t.text }
 func (t *trap) Unwrap() error { return t.cause }
