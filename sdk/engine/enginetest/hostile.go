@@ -24,6 +24,7 @@ type attack struct {
 	limits   engine.Limits
 	args     []byte
 	lasts    time.Duration // attackTime where it is zero
+	typical  bool          // most tries have to keep the promise, not one
 }
 
 // Instructions that shapes are made of.
@@ -140,7 +141,7 @@ func attacks() []attack {
 	}
 	// Calls that make two each and wait for them, for long enough that very many instances wait when it ends.
 	list = append(list, attack{
-		name: "guest tree", function: "tree", args: []byte{0, 0, 1, 0, 2, 0, 0, 0}, lasts: time.Second,
+		name: "guest tree", function: "tree", args: []byte{0, 0, 1, 0, 2, 0, 0, 0}, lasts: time.Second, typical: true,
 	})
 	return append(list, attack{name: "guest openhandles", function: "openhandles", limits: engine.Limits{Handles: 10_000}})
 }
@@ -164,9 +165,11 @@ const (
 	attackTime = 100 * time.Millisecond
 	// promise is what every attack is held to beside overrun and neighbourBound, which hold always: it ends within that of its
 	// deadline, and no neighbour waits longer. Others share the machine, so one of some tries has to show it, each measured
-	// against how late the machine was with something else meanwhile.
+	// against how late the machine was with something else meanwhile. Where an engine has much to do to end a guest a single
+	// try says little: then more have to keep it than do not, and at least so many.
 	promise = 20 * time.Millisecond
-	tries   = 8
+	tries   = 9
+	fewest  = 3
 )
 
 func (x *fixture) attack(t *testing.T, a *attack) {
@@ -192,28 +195,36 @@ func (x *fixture) attack(t *testing.T, a *attack) {
 		}
 		id = ModuleOf(a.wasm).SHA256
 	}
+	kept, broken := 0, 0
 	for range tries {
-		if late, waited, machine := x.once(t, a, id); t.Failed() || slow || max(late, waited) <= promise+machine {
+		if x.once(t, a, id) {
+			kept++
+		} else {
+			broken++
+		}
+		if t.Failed() || slow || kept > 0 && (!a.typical || kept >= fewest && kept > broken) {
 			return
 		}
 	}
-	t.Errorf("%d times it ended late, or a neighbour waited", tries)
+	t.Errorf("%d of %d times it ended late, or a neighbour waited", broken, tries)
 }
 
-// once attacks once. It returns how much later than its deadline the attack ended, how long a neighbour waited, and how late
-// the machine was with waking us.
-func (x *fixture) once(t *testing.T, a *attack, id string) (late, waited, machine time.Duration) {
+// once attacks once. It tells whether the promise was kept, by how much later than its deadline the attack ended, how long a
+// neighbour waited, and how late the machine was with waking us: after the deadline, and at any time.
+func (x *fixture) once(t *testing.T, a *attack, id string) bool {
 	c := x.function(a.function, a.args)
 	if a.function == "" {
 		c.Function = "f"
 	}
 	c.Module, c.Limits = id, a.limits
-	stalls, lateness := x.neighbour(t), oversleep()
 	c.Deadline = time.Now().Add(cmp.Or(a.lasts, attackTime))
+	stalls, lateness := x.neighbour(t), oversleep(c.Deadline)
 	_, err := x.invoke(c)
-	late = time.Since(c.Deadline)
-	waited, machine = stalls(), lateness()
-	t.Logf("%v after its deadline: %v; the neighbour waited %v at most, and the machine was up to %v late", late, err, waited, machine)
+	late := time.Since(c.Deadline)
+	waited := stalls()
+	then, ever := lateness()
+	t.Logf("%v after its deadline: %v; the neighbour waited %v at most, and the machine was up to %v late, and then %v", late, err,
+		waited, ever, then)
 	if a.harmless && err != nil {
 		t.Errorf("it does no harm, and ended with %v", err)
 	}
@@ -228,29 +239,32 @@ func (x *fixture) once(t *testing.T, a *attack, id string) (late, waited, machin
 	if late > overrun {
 		t.Errorf("ended %v after its deadline", late)
 	}
-	return late, waited, machine
+	return late <= promise+then && waited <= promise+ever
 }
 
 // oversleep sleeps again and again until the function that it returns is called, which tells the most by which that was longer
-// than it was meant to be.
-func oversleep() func() time.Duration {
+// than it was meant to be: after a time, and ever.
+func oversleep(after time.Time) func() (then, ever time.Duration) {
 	const short = time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	var (
-		wg   sync.WaitGroup
-		most time.Duration
+		wg         sync.WaitGroup
+		then, ever time.Duration
 	)
 	wg.Go(func() {
 		for ctx.Err() == nil {
 			began := time.Now()
 			time.Sleep(short)
-			most = max(most, time.Since(began)-short)
+			over := time.Since(began) - short
+			if ever = max(ever, over); time.Now().After(after) {
+				then = max(then, over)
+			}
 		}
 	})
-	return func() time.Duration {
+	return func() (time.Duration, time.Duration) {
 		cancel()
 		wg.Wait()
-		return most
+		return then, ever
 	}
 }
 
