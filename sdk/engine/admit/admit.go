@@ -56,7 +56,7 @@ import (
 
 // Version changes whenever the same module and options would be rewritten in another way. Whoever keeps what was made
 // from a rewritten module under the name of the original keeps this beside it.
-const Version = 7
+const Version = 8
 
 // Prefix begins every name that this pass exports; modules that use it themselves are refused.
 const Prefix = "essa$"

@@ -76,7 +76,7 @@ func (w *writer) uncounted(a *asm, body span) {
 // edit writes what one edit inserts or puts in the place of an instruction.
 func (w *writer) edit(a *asm, e edit) {
 	switch e.kind {
-	case editLoop, editOuter, editDirect, editNone:
+	case editLoop, editOuter, editDirect, editDirectOuter, editNone:
 		w.loop(a, e)
 	case editEnd:
 		w.endLoop(a, e)

@@ -25,6 +25,8 @@ package admit
 //
 // At its header all that a loop has is in locals, so it can be entered again there; loops with parameters, which have
 // operands as well, keep the call inside. That costs a branch out of such loops nothing but other labels.
+//
+// A loop in which something is called counts without a local, which would have to survive that, and checks every round.
 const (
 	outerLabels = 3      // of a loop around a loop
 	outerDepth  = 16     // loops within loops that get one
@@ -52,6 +54,7 @@ func (s *scanner) node() *node { return &s.plan.nodes[s.function-s.m.importedFun
 // endLoop notes the end of a loop, of which all is known now.
 func (s *scanner) endLoop(f *frame, at int) {
 	header := &s.edits[f.edit]
+	outer := f.params == 0 && f.loops <= outerDepth && s.outer < outerLoops
 	if s.loopCalls[f.loop] {
 		if f.loops > 1 {
 			s.loopCalls[f.outside] = true
@@ -59,10 +62,14 @@ func (s *scanner) endLoop(f *frame, at int) {
 		if header.kind == editLoop {
 			header.kind = editDirect
 		}
-		s.loopCalls[f.loop] = header.kind == editDirect
+		s.loopCalls[f.loop] = header.kind == editDirect // only then there is a check at its header
 	}
-	if header.kind == editLoop && f.params == 0 && f.loops <= outerDepth && s.outer < outerLoops && header.arg <= outerCost {
+	switch {
+	case header.kind == editLoop && outer && header.arg <= outerCost:
 		header.kind = editOuter
+		s.outer++
+	case header.kind == editDirect && outer && !s.o.InPlace:
+		header.kind = editDirectOuter
 		s.outer++
 	}
 	s.edits = append(s.edits, edit{kind: editEnd, from: int32(at), to: int32(at), arg: uint32(f.edit)})
@@ -72,7 +79,7 @@ func (s *scanner) endLoop(f *frame, at int) {
 func (w *writer) loop(a *asm, e edit) {
 	typ := w.m.b[e.from+1 : e.to]
 	added := int32(0)
-	if e.kind == editOuter {
+	if e.kind == editOuter || e.kind == editDirectOuter {
 		added = outerLabels
 		a.op(opBlock).op(typ...).op(opLoop).op(typ...).op(opBlock, blockVoid)
 	}
@@ -80,6 +87,10 @@ func (w *writer) loop(a *asm, e edit) {
 	a.op(opLoop).op(typ...)
 	switch e.kind {
 	case editNone:
+		return
+	case editDirectOuter:
+		w.take(a, e.arg)
+		a.gget(w.globalSlice).i32(0).op(opI32LtS).brIf(1)
 		return
 	case editDirect:
 		w.spend(a, e.arg)
@@ -99,11 +110,17 @@ func (w *writer) loop(a *asm, e edit) {
 // endLoop writes what stands behind a loop's end, and the end itself.
 func (w *writer) endLoop(a *asm, e edit) {
 	w.labels = w.labels[:len(w.labels)-1]
-	if header := &w.scr.edits[e.arg]; header.kind == editOuter {
-		a.end().br(2).end()
-		w.refill(a, int32(header.arg))
-		a.br(0).end() // the end of DONE is the one that was the loop's
+	header := &w.scr.edits[e.arg]
+	if header.kind != editOuter && header.kind != editDirectOuter {
+		return
 	}
+	a.end().br(2).end()
+	if header.kind == editOuter {
+		w.refill(a, int32(header.arg))
+	} else {
+		a.call(w.funcYield).gget(w.globalSlice).i32(int32(header.arg)).op(opI32Add).gset(w.globalSlice)
+	}
+	a.br(0).end() // the end of DONE is the one that was the loop's
 }
 
 // label returns what a label is in the rewritten code, seen from where the loops on w.labels are open: every loop that is

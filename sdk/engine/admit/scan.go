@@ -6,20 +6,21 @@ import "fmt"
 type editKind uint8
 
 const (
-	editLoop      editKind = iota // a loop's header: count a round after it
-	editOuter                     // the same for one that gets a loop around it (loops.go)
-	editDirect                    // the same for one in which something is called
-	editNone                      // a loop's header where nothing is counted, or its branches back are
-	editEnd                       // before the end of a loop
-	editBranch                    // a branch out of loops
-	editTable                     // a br_table that has such
-	editBack                      // count a branch back to a dispatch loop, before it
-	editReturn                    // replace return by a branch to the block around the body
-	editBulk                      // replace a bulk memory operation
-	editBulkCall                  // the same where there are many: by a call, whatever the length
-	editYield                     // a safepoint in the middle of very long code
-	editCheck                     // a check before a call of what does not check
-	editTakeFrame                 // count a frame before a call, and give it back after it
+	editLoop        editKind = iota // a loop's header: count a round after it
+	editOuter                       // the same for one that gets a loop around it (loops.go)
+	editDirect                      // the same for one in which something is called
+	editDirectOuter                 // the same with a loop around it
+	editNone                        // a loop's header where nothing is counted, or its branches back are
+	editEnd                         // before the end of a loop
+	editBranch                      // a branch out of loops
+	editTable                       // a br_table that has such
+	editBack                        // count a branch back to a dispatch loop, before it
+	editReturn                      // replace return by a branch to the block around the body
+	editBulk                        // replace a bulk memory operation
+	editBulkCall                    // the same where there are many: by a call, whatever the length
+	editYield                       // a safepoint in the middle of very long code
+	editCheck                       // a check before a call of what does not check
+	editTakeFrame                   // count a frame before a call, and give it back after it
 	editGiveFrame
 	editGrow // replace memory.grow by a call that leads to the host
 )
@@ -128,7 +129,7 @@ func (s *scanner) scan(function int, body span) error {
 	for _, e := range s.edits {
 		credit := e.kind == editLoop || e.kind == editOuter
 		s.loops = s.loops || credit
-		s.rounds = s.rounds || credit || e.kind == editDirect || e.kind == editBack
+		s.rounds = s.rounds || credit || e.kind == editDirect || e.kind == editDirectOuter || e.kind == editBack
 	}
 	return s.r.err
 }
