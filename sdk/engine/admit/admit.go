@@ -30,10 +30,10 @@
 //
 // How often is a safepoint? Every SliceUnits of work as it is estimated along the longest path through the code. On a
 // machine of today that is less than a tenth of a millisecond of ordinary code, and a few milliseconds where every
-// access to memory misses all caches. A safepoint costs some 70 ns with wazero. What the counting costs: 1 to 5 % on
-// most loops in C (up to 40 % for a loop of three instructions in an unlucky place), 15 % where nearly all is small
-// recursive calls, 40 % for a recursive Fibonacci function, 0 to 12 % for Go, 25 % for its tightest loops. Where all is
-// short loops and small functions, as in parsers of text, it is 13 to 50 % (the bench's engines section, wasmtime the most).
+// access to memory misses all caches. A safepoint costs some 50 ns with wazero. What the counting costs there: nothing to 20 %
+// on loops in C (35 % where each round does nothing but one small copy), 19 % for a recursive Fibonacci function, nothing to
+// 18 % for Go. With Options.InPlace it costs less. For what functions cost that do something, see the bench's engines section: 4
+// to 14 % with wasmtime, 9 to 17 % with wazero.
 //
 // The same counting meters fuel: a unit of work is a unit of fuel. What a slice has left and what GlobalFuel has left are
 // together what the guest has left; a safepoint moves fuel from one to the other, and traps where there is none. The
