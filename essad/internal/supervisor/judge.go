@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"github.com/essa-project/essad/sdk/plugin"
@@ -25,7 +26,8 @@ type suspect struct {
 }
 
 // judge decides about a process that has not ended a call in time: one that gives no sign of life within the grace is
-// killed at once, one that does is given some more time. Time that it waits for a processor is not counted.
+// killed at once, one that does is given some more time. Time that it waits for a processor is not counted; for the sign of
+// life to come about this process has to run, too, and so its time is not counted either.
 //
 // It also decides whose doing it is, for that has consequences. Where the process answers, each call that used up its time
 // has shown that it cannot be ended. Where it does not, all of its calls stand still, and any may be late because of any
@@ -35,7 +37,7 @@ func (p *supervised) judge(in *instance, first LateCall) {
 	suspects := []suspect{{first, startFairTime(in.process.pid())}}
 	ctx, cancel := context.WithCancel(p.ending) // who is being stopped is not judged any more
 	defer cancel()
-	alive := make(chan struct{})
+	alive, asked := make(chan struct{}), startFairTime(in.process.pid(), os.Getpid())
 	in.pings.Go(func() {
 		if in.conn.Ping(ctx) == nil {
 			close(alive)
@@ -55,8 +57,12 @@ func (p *supervised) judge(in *instance, first LateCall) {
 		switch {
 		case answered:
 			guilty = tooLate(suspects, latePatience*grace)
-		case suspects[0].had.passed(grace):
-			guilty = suspects[:1]
+		default:
+			if asked.passed(grace) && suspects[0].had.passed(grace) {
+				guilty = suspects[:1]
+			} else {
+				asked.look()
+			}
 		}
 		if len(guilty) > 0 {
 			p.convict(in, guilty)

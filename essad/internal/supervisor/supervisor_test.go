@@ -398,7 +398,7 @@ func TestHealthOfAStoppedMachine(t *testing.T) {
 	if ill := h.check(time.Now()); ill != "" {
 		t.Errorf("cancelled, after an hour in which nobody ran: %s", ill)
 	}
-	h.had.waits = nil
+	h.had.procs = nil
 	h.had.start = h.had.start.Add(-10 * time.Second)
 	if ill := h.check(time.Now()); !strings.Contains(ill, "a cancelled call went on") {
 		t.Errorf("cancelled, after ten seconds: %q", ill)
