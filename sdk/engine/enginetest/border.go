@@ -142,6 +142,10 @@ func (b *Border) Call(ctx context.Context, o *engine.Origin, c *engine.Call) (*e
 	return b.OnCall(ctx, o, c)
 }
 
+// keptOutput is how much of a stream is kept. To hold all of a flood would make its engine wait for a buffer of hundreds of
+// megabytes to grow, when it has a guest to end.
+const keptOutput = 4 << 20
+
 // Output implements engine.Border.
 func (b *Border) Output(ctx context.Context, o *engine.Origin, s engine.Stream, p []byte) error {
 	if err := b.before(ctx, "output", o, nil); err != nil {
@@ -155,14 +159,14 @@ func (b *Border) Output(ctx context.Context, o *engine.Origin, s engine.Stream, 
 	if b.output[s] == nil {
 		b.output[s] = &bytes.Buffer{}
 	}
-	b.output[s].Write(p)
+	b.output[s].Write(p[:min(len(p), max(0, keptOutput-b.output[s].Len()))])
 	if len(b.pieces) < 10_000 {
 		b.pieces = append(b.pieces, string(p))
 	}
 	return nil
 }
 
-// Written returns all that was written to a stream; Pieces the first pieces it came in, of all streams.
+// Written returns what was written to a stream, up to keptOutput; Pieces the first pieces it came in, of all streams.
 func (b *Border) Written(s engine.Stream) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
