@@ -33,13 +33,14 @@
 // access to memory misses all caches. A safepoint costs some 50 ns with wazero. What the counting costs there: nothing to 20 %
 // on loops in C (35 % where each round does nothing but one small copy), 19 % for a recursive Fibonacci function, nothing to
 // 18 % for Go. With Options.InPlace it costs less. For what functions cost that do something, see the bench's engines section: 4
-// to 14 % with wasmtime, 9 to 17 % with wazero.
+// to 14 % with wasmtime, 7 to 20 % with wazero.
 //
 // The same counting meters fuel: a unit of work is a unit of fuel. What a slice has left and what GlobalFuel has left are
 // together what the guest has left; a safepoint moves fuel from one to the other, and traps where there is none. The
 // count depends on nothing but the rewritten code and the way a call takes through it. So the same call uses the same
 // fuel on every engine and every machine, and a limit ends it at the same place, as long as what comes from outside (state,
-// clock, random, results of calls) is the same. Metering takes no instruction that safepoints do not take anyway.
+// clock, random, results of calls) is the same. Metering takes no instruction that safepoints do not take anyway, but for the
+// checks in place, which look at both.
 //
 // The package is pure: it imports the standard library and sdk/status, and everybody may import it. It runs on hostile
 // input; no input makes it panic or allocate more than a small multiple of its size.
